@@ -1,0 +1,1 @@
+"""What roomcast decides: values in, values out. No await, no clock, no network, no name of a cloud service."""

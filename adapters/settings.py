@@ -1,0 +1,81 @@
+"""What a deployment tells its functions, and the names of the environment variables that carry it.
+
+The variables' names stand here once: the CDK constructs and the twin write them with `as_environment`, the functions
+read them with `from_environment`. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import msgspec
+
+from domain.errors import BadSetting
+from domain.lanes import LANES, Lane
+
+__all__ = ["Settings", "table_names"]
+
+
+def table_names(prefix: str) -> dict[str, str]:
+    """The tables of a deployment: {connections, rooms, messages} → name."""
+    return {it: f"{prefix}-{it}" for it in ("connections", "rooms", "messages")}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One deployment, as its functions see it."""
+
+    tables: Mapping[str, str]
+    """connections, rooms, messages → table name."""
+    queues: Mapping[str, str]
+    """Lane → queue URL."""
+    dead_letter_queues: Mapping[str, str]
+    """Lane → URL of its dead-letter queue."""
+    management_endpoint: str
+    """`https://{api}.execute-api.{region}.amazonaws.com/{stage}`: built from API id, Region and stage, never from an
+    event's domainName, since custom domains refuse the call."""
+    region: str = "us-east-1"
+    auth: str = "demo"
+    open_rooms: bool = True
+    """Whether the first join makes a room that nobody created."""
+    lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables that carry these settings to a function."""
+        return {
+            _variable(it.name): value if isinstance(value := getattr(self, it.name), str) else _encode(value)
+            for it in fields(self)
+        }
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings in a function's environment; `BadSetting` names a variable that is missing or unreadable."""
+        values = {}
+        for it in fields(cls):
+            variable = _variable(it.name)
+            if variable not in environ:
+                raise BadSetting(f"the environment variable {variable} is missing; the deployment sets it")
+            text = environ[variable]
+            try:
+                values[it.name] = text if it.type == "str" else msgspec.json.decode(text, type=_TYPES[it.name])
+            except msgspec.MsgspecError as error:
+                raise BadSetting(f"the environment variable {variable} is unreadable: {error}") from None
+        return cls(**values)
+
+
+_TYPES = {
+    "tables": dict[str, str],
+    "queues": dict[str, str],
+    "dead_letter_queues": dict[str, str],
+    "open_rooms": bool,
+    "lanes": dict[str, Lane],
+}
+
+
+def _variable(name: str) -> str:
+    return f"ROOMCAST_{name.upper()}"
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,210 @@
+"""The broadcast's decisions: jobs, packing entries into frames, and what an answer to a post means.
+
+Jobs are references, never bodies: they are small, idempotent, and fit for a dead-letter queue. Times in jobs are
+milliseconds since 1970; `v` is the version of the job's form, and a worker reads its own and the one before.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from domain.errors import ConnectionGone, UnreadableJob
+from domain.protocol import FRAME_LIMIT
+from domain.rooms import Dialect, Entry, ShardKey
+
+__all__ = [
+    "GRACE",
+    "JOB_VERSION",
+    "NOT_AFTER_MS",
+    "ROUND_BYTES",
+    "ROUND_ENTRIES",
+    "WELCOME_MS",
+    "YOUNG_MS",
+    "Arrived",
+    "Doorbell",
+    "Frame",
+    "Job",
+    "Outcome",
+    "Remainder",
+    "encode_entry",
+    "encode_job",
+    "group_by_first",
+    "pack",
+    "parse_job",
+    "read_outcome",
+    "remainder_delay",
+]
+
+JOB_VERSION = 1
+ROUND_ENTRIES = 100
+ROUND_BYTES = 128 * 1024
+"""What a worker reads of the log in one round, at most."""
+YOUNG_MS = 30_000
+"""A 410 of a younger connection may only mean that its handshake is pending: it is never purged for it."""
+GRACE = (0.05, 0.1, 0.2, 0.4)
+"""Seconds before each further try of a post that a young connection answered with 410."""
+NOT_AFTER_MS = 600_000
+"""How long a remainder is tried."""
+WELCOME_MS = 60_000
+"""How long a welcome is worth sending."""
+
+
+# ------------------------------------------------------------------------------------------------ jobs
+
+
+class _Job(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
+    v: int = JOB_VERSION
+    room: str
+    epoch: int
+    shard: int
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.room, self.epoch, self.shard)
+
+
+class Doorbell(_Job, frozen=True, kw_only=True, tag="doorbell"):
+    """The log of this room has grown to at least `seq`: serve the shard."""
+
+    seq: int
+
+
+class Remainder(_Job, frozen=True, kw_only=True, tag="remainder"):
+    """Entries `first` to `last` are still owed to these connections."""
+
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+    connections: list[str]
+    attempt: int
+    not_after: int
+
+
+class Arrived(_Job, frozen=True, kw_only=True, tag="arrived"):
+    """A connection has joined its first room; it is owed a `welcome` until `not_after`."""
+
+    connection: str
+    user: str
+    name: str
+    connected_at: int
+    head: int
+    not_after: int
+
+
+Job = Doorbell | Remainder | Arrived
+
+_decoder: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
+_encoder = msgspec.json.Encoder()
+
+
+def encode_job(job: Job) -> str:
+    """The job as the body of a queue message."""
+    return _encoder.encode(job).decode()
+
+
+def parse_job(body: str) -> Job:
+    """The job in a queue message's body, or `UnreadableJob` with the reason; the reason quotes nothing of the body."""
+    try:
+        job = _decoder.decode(body.encode("utf-8", "surrogatepass"))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise UnreadableJob(type(error).__name__) from None
+    if not 1 <= job.v <= JOB_VERSION:
+        raise UnreadableJob(f"job version {job.v}; this worker reads 1 to {JOB_VERSION}")
+    return job
+
+
+# ------------------------------------------------------------------------------------------------ frames
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes for one post, with the first seq that they carry: where a remainder begins if the post fails."""
+
+    body: bytes
+    first: int
+
+
+def encode_entry(room: str, epoch: int, entry: Entry) -> bytes:
+    """The entry's event as it stands on the wire: `{"type": …, "data": {…}}`."""
+    data = {
+        "roomId": room,
+        "epoch": epoch,
+        "seq": entry.seq,
+        "timestamp": entry.at // 1000,
+        "sentAt": entry.at,
+        **entry.body,
+    }
+    return _encoder.encode({"type": entry.type, "data": data})
+
+
+_BATCH_OPEN = b'{"type":"batch","data":{"events":['
+_BATCH_CLOSE = b"]}}"
+
+
+def pack(events: Sequence[tuple[int, bytes]], dialect: Dialect) -> list[Frame]:
+    """The frames that carry `events`, (seq, event) oldest first, to a connection of that dialect.
+
+    `v1` gets as many events in a frame as fit in 32 KB, one alone without the batch around it; the recipe's dialect
+    gets one a frame.
+    """
+    if dialect == "recipe":
+        return [Frame(body, seq) for seq, body in events]
+    frames: list[Frame] = []
+    room = FRAME_LIMIT - len(_BATCH_OPEN) - len(_BATCH_CLOSE)
+    gathered: list[bytes] = []
+    first = size = 0
+    for seq, body in events:
+        if gathered and size + 1 + len(body) > room:
+            frames.append(_frame(gathered, first))
+            gathered, size = [], 0
+        if not gathered:
+            first = seq
+        size += len(body) + (1 if gathered else 0)
+        gathered.append(body)
+    if gathered:
+        frames.append(_frame(gathered, first))
+    return frames
+
+
+def _frame(events: list[bytes], first: int) -> Frame:
+    body = events[0] if len(events) == 1 else _BATCH_OPEN + b",".join(events) + _BATCH_CLOSE
+    return Frame(body, first)
+
+
+# ------------------------------------------------------------------------------------------------ outcomes
+
+
+class Outcome(Enum):
+    """What became of a connection's frames."""
+
+    DELIVERED = "delivered"
+    GONE = "gone"
+    RETRY = "retry"
+
+
+def read_outcome(error: Exception, age_ms: int) -> Outcome:
+    """What a failed post says of its connection, whose age was taken before the call.
+
+    Only a 410 speaks of the connection at all, and only if the connection is no longer young.
+    """
+    if isinstance(error, ConnectionGone) and age_ms >= YOUNG_MS:
+        return Outcome.GONE
+    return Outcome.RETRY
+
+
+def remainder_delay(attempt: int, draw: random.Random) -> int:
+    """Whole seconds until a remainder's next try: full jitter below 0.25 × 2^attempt, at most 20."""
+    return round(draw.uniform(0, min(20.0, 0.25 * 2.0**attempt)))
+
+
+def group_by_first(failed: Iterable[tuple[str, int]]) -> dict[int, list[str]]:
+    """Connections by the first seq that each is still owed."""
+    groups: dict[int, list[str]] = {}
+    for connection, first in failed:
+        groups.setdefault(first, []).append(connection)
+    return groups

@@ -1,0 +1,211 @@
+"""What a room is made of, and what may be done in it: (state, request, now) -> a decision.
+
+Times are whole milliseconds since 1970 unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from domain.errors import Refused
+
+__all__ = [
+    "ENTRY_RETENTION_MS",
+    "KICK_MARK_MS",
+    "MAX_ROOMS_PER_CONNECTION",
+    "ONCE_RETENTION_MS",
+    "Connection",
+    "Dialect",
+    "Entry",
+    "Member",
+    "Membership",
+    "Once",
+    "Room",
+    "Sending",
+    "Session",
+    "Shard",
+    "ShardKey",
+    "Standing",
+    "check_may_join",
+    "check_may_send",
+    "check_room_open",
+]
+
+MAX_ROOMS_PER_CONNECTION = 50
+ONCE_RETENTION_MS = 24 * 3600 * 1000
+"""How long a request's `clientId` is remembered."""
+ENTRY_RETENTION_MS = 30 * 24 * 3600 * 1000
+"""How long a log entry is kept."""
+KICK_MARK_MS = 10_000
+"""For how long after a kick the user's joins are refused, so that a kick is not outrun by a reconnect."""
+
+Dialect = Literal["v1", "recipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKey:
+    """One shard of the members of one life (epoch) of a room: the unit of ordering and of work."""
+
+    room: str
+    epoch: int
+    shard: int
+
+    def __str__(self) -> str:
+        return f"{self.room}#{self.epoch}#{self.shard}"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A room's meta row."""
+
+    room: str
+    epoch: int
+    head: int = 0
+    """The seq of the newest entry; 0 before the first."""
+    shards: int = 1
+    status: Literal["open", "deleted"] = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A durable event in a room's log. `body` holds what belongs to its type alone, in the words of the wire."""
+
+    seq: int
+    type: str
+    at: int
+    sender: str
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard's row: how far its members have been served, and how many they are."""
+
+    sent: int | None
+    """The last seq that was posted to (or scheduled for) every member; None while a join is between its steps."""
+    members: int
+    version: int
+    """Rises with every change of `members`, so that a census can tell whether it still speaks of the present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A connection's row in a shard: whom the worker posts to."""
+
+    connection: str
+    user: str
+    name: str
+    dialect: Dialect
+    connected_at: int
+    expires_at: int
+    join_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The reverse row: where a connection's member row of one room stands."""
+
+    room: str
+    epoch: int
+    shard: int
+    join_id: str
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.room, self.epoch, self.shard)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection's own row."""
+
+    connection: str
+    user: str
+    name: str
+    dialect: Dialect
+    connected_at: int
+    expires_at: int
+    last_room: str
+    """The room it joined last: where a request without `roomId` goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection with all its memberships. `connection` is None once it has ended."""
+
+    connection: Connection | None
+    memberships: Sequence[Membership]
+
+    def membership(self, room: str) -> Membership | None:
+        return next((it for it in self.memberships if it.room == room), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a room holds against a user. It belongs to the room's id, whatever its epoch."""
+
+    banned: bool = False
+    muted_until: int = 0
+    kicked_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The memory of a request that was carried out: what it asked, what was answered, and what it rang."""
+
+    digest: str
+    """A hash of the request's content."""
+    reply: str
+    """The frame that answered it."""
+    room: str
+    epoch: int
+    shards: int
+    seq: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """All that a send depends on, read together."""
+
+    room: Room | None
+    membership: Membership | None
+    standing: Standing
+    once: Once | None
+
+
+def check_room_open(room: Room | None) -> Room:
+    """The room itself, if it is there to be used."""
+    if room is None or room.status != "open":
+        raise Refused("ROOM_NOT_FOUND", "Room not found")
+    return room
+
+
+def check_may_send(sending: Sending, now: int) -> tuple[Room, Membership]:
+    """The room and the sender's membership, if the sender may write there now."""
+    room = check_room_open(sending.room)
+    if sending.membership is None or sending.membership.epoch != room.epoch:
+        raise Refused("NOT_A_MEMBER", "Join the room before you send to it")
+    if sending.standing.banned:
+        raise Refused("BANNED", "You are banned from this room")
+    if sending.standing.muted_until > now:
+        wait = (sending.standing.muted_until - now) / 1000
+        raise Refused("MUTED", "You are muted in this room", retry_after=wait)
+    return room, sending.membership
+
+
+def check_may_join(room: Room | None, standing: Standing, now: int) -> Room:
+    """The room, if the user may join it now."""
+    found = check_room_open(room)
+    if standing.banned:
+        raise Refused("BANNED", "You are banned from this room")
+    if standing.kicked_at + KICK_MARK_MS > now:
+        wait = (standing.kicked_at + KICK_MARK_MS - now) / 1000
+        raise Refused(
+            "FORBIDDEN",
+            "You were removed from this room a moment ago",
+            retry_after=wait,
+        )
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import msgspec
 
@@ -51,7 +52,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """The settings in a function's environment; `BadSetting` names a variable that is missing or unreadable."""
-        values = {}
+        values: dict[str, Any] = {}
         for it in fields(cls):
             variable = _variable(it.name)
             if variable not in environ:

@@ -36,6 +36,8 @@ class Settings:
     management_endpoint: str
     """`https://{api}.execute-api.{region}.amazonaws.com/{stage}`: built from API id, Region and stage, never from an
     event's domainName, since custom domains refuse the call."""
+    lane: str = ""
+    """The lane that this function works; empty in the API functions."""
     region: str = "us-east-1"
     auth: str = "demo"
     open_rooms: bool = True

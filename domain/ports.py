@@ -19,6 +19,7 @@ from domain.rooms import (
     Membership,
     Once,
     Room,
+    Rules,
     Sending,
     Session,
     Shard,
@@ -154,6 +155,13 @@ class RoomStore(Protocol):
         """
         ...
 
+    async def drop_member(self, key: ShardKey, member: Member) -> bool:
+        """Delete the member row alone if it still carries `member.join_id`, and take one from the count.
+
+        For a row whose reverse row has moved on to a later epoch of the room. True if this call deleted it.
+        """
+        ...
+
     async def end_connection(self, connection: str) -> None:
         """Delete the connection's own row, after which nothing can join for it. Its memberships stay."""
         ...
@@ -247,10 +255,10 @@ class Identity(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The world, handed to every use case."""
+    """The world, handed to every use case. Who posts to sockets is handed `Connections` beside it."""
 
     store: RoomStore
     queue: BroadcastQueue
-    connections: Connections
     clock: Clock
+    rules: Rules = field(default_factory=Rules)
     draw: random.Random = field(default_factory=random.Random)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -180,7 +180,7 @@ class RequestType:
     """The type of the event that others receive."""
     route: str = "$default"
     """The API Gateway route that carries it."""
-    missing: Mapping[str, str] = msgspec.field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     """The recipe's words for a field that is absent."""
 
 
@@ -221,9 +221,7 @@ def parse_request(text: str | bytes) -> Request:
     try:
         return _decoders[head.type].decode(text)
     except msgspec.ValidationError as error:
-        missing = _missing_field.search(str(error))
-        words = row.missing.get(missing[1]) if missing else None
-        raise Refused("BAD_REQUEST", words or _printable(str(error), 200)) from None
+        raise Refused("BAD_REQUEST", _reason(str(error), row)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise Refused("BAD_JSON", "Invalid JSON format") from None
 
@@ -237,6 +235,18 @@ def request_head(text: str | bytes) -> tuple[str | None, str | None]:
     known = head.type if isinstance(head.type, str) and head.type in REQUESTS else None
     client_id = head.client_id if isinstance(head.client_id, str) and valid_id(head.client_id) else None
     return known, client_id
+
+
+def _reason(error: str, row: RequestType) -> str:
+    """What is wrong with which field, from the decoder's words."""
+    missing = _missing_field.search(error)
+    if missing:
+        return row.missing.get(missing[1], f"`{missing[1]}` is missing")
+    words, _, path = error.partition(" - at ")
+    if "matching regex" in words:
+        words = "Expected 1 to 64 letters, digits, or any of _ . : -"
+    field_name = path.strip("`").removeprefix("$.")
+    return _printable(f"`{field_name}`: {words}" if field_name else words, 200)
 
 
 def _printable(text: str, limit: int = 64) -> str:

@@ -14,7 +14,6 @@ from domain.errors import Refused
 __all__ = [
     "ENTRY_RETENTION_MS",
     "KICK_MARK_MS",
-    "MAX_ROOMS_PER_CONNECTION",
     "ONCE_RETENTION_MS",
     "Connection",
     "Dialect",
@@ -23,6 +22,7 @@ __all__ = [
     "Membership",
     "Once",
     "Room",
+    "Rules",
     "Sending",
     "Session",
     "Shard",
@@ -33,13 +33,22 @@ __all__ = [
     "check_room_open",
 ]
 
-MAX_ROOMS_PER_CONNECTION = 50
 ONCE_RETENTION_MS = 24 * 3600 * 1000
 """How long a request's `clientId` is remembered."""
 ENTRY_RETENTION_MS = 30 * 24 * 3600 * 1000
 """How long a log entry is kept."""
 KICK_MARK_MS = 10_000
 """For how long after a kick the user's joins are refused, so that a kick is not outrun by a reconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a deployment allows."""
+
+    open_rooms: bool = True
+    """Whether the first join makes a room that nobody created."""
+    max_rooms_per_connection: int = 50
+
 
 Dialect = Literal["v1", "recipe"]
 

@@ -1,0 +1,1 @@
+"""The broadcast: the worker behind the queues."""

@@ -1,0 +1,1 @@
+"""The API functions: entry points of a few lines over use cases that know the domain's ports only."""

@@ -1,0 +1,291 @@
+"""The rows of the three tables: their keys, and how the domain's values stand in them.
+
+connections: connectionId/`#` is the connection, connectionId/room its membership.
+rooms: room/`meta`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for each member.
+messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room id can have.
+
+`expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds. `v` is the version of a row's
+form where a deployment may meet rows that an older one wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from domain.rooms import (
+    ENTRY_RETENTION_MS,
+    Connection,
+    Entry,
+    Member,
+    Membership,
+    Once,
+    Room,
+    Shard,
+    ShardKey,
+    Standing,
+)
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
+
+__all__ = [
+    "MEMBER_ATTRIBUTES",
+    "TTL_ATTRIBUTE",
+    "Item",
+    "Key",
+    "connection_key",
+    "connection_row",
+    "entry_key",
+    "entry_row",
+    "log_key",
+    "member_key",
+    "member_row",
+    "membership_key",
+    "membership_row",
+    "meta_key",
+    "once_key",
+    "once_row",
+    "read_connection",
+    "read_entry",
+    "read_member",
+    "read_membership",
+    "read_once",
+    "read_room",
+    "read_shard",
+    "read_standing",
+    "room_row",
+    "seq_text",
+    "shard_key",
+    "standing_row",
+    "user_key",
+    "values",
+]
+
+TTL_ATTRIBUTE = "expiresAt"
+"""Seconds since 1970, as DynamoDB's time-to-live wants it."""
+ROW_VERSION = 1
+MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs")
+"""What `read_member` needs of a member row."""
+
+Key = dict[str, "AttributeValueTypeDef"]
+Item = dict[str, "AttributeValueTypeDef"]
+
+
+def values(row: Mapping[str, str | int | bool | None]) -> Item:
+    """The row's attributes as DynamoDB wants them; an attribute that is None is left out."""
+    return {name: _value(it) for name, it in row.items() if it is not None}
+
+
+def _value(it: str | int | bool) -> AttributeValueTypeDef:
+    if isinstance(it, bool):
+        return {"BOOL": it}
+    return {"N": str(it)} if isinstance(it, int) else {"S": it}
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: int(it["N"]) if "N" in it else next(iter(it.values())) for name, it in item.items()}
+
+
+def _key(pk: str, sk: str) -> Key:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _seconds(milliseconds: int) -> int:
+    return -(-milliseconds // 1000)
+
+
+# ------------------------------------------------------------------------------------------------ connections
+
+
+def connection_key(connection: str) -> Key:
+    return _key(connection, "#")
+
+
+def connection_row(connection: Connection, last_room: str) -> Item:
+    return connection_key(connection.connection) | values(
+        {
+            "userId": connection.user,
+            "name": connection.name,
+            "dialect": connection.dialect,
+            "connectedAt": connection.connected_at,
+            "expiresAtMs": connection.expires_at,
+            TTL_ATTRIBUTE: _seconds(connection.expires_at),
+            "lastRoom": last_room,
+        }
+    )
+
+
+def read_connection(item: Mapping[str, Any]) -> Connection:
+    row = _plain(item)
+    return Connection(
+        connection=row["pk"],
+        user=row["userId"],
+        name=row["name"],
+        dialect=row["dialect"],
+        connected_at=row["connectedAt"],
+        expires_at=row["expiresAtMs"],
+        last_room=row["lastRoom"],
+    )
+
+
+def membership_key(connection: str, room: str) -> Key:
+    return _key(connection, room)
+
+
+def membership_row(member: Member, key: ShardKey) -> Item:
+    return membership_key(member.connection, key.room) | values(
+        {
+            "epoch": key.epoch,
+            "shard": key.shard,
+            "joinId": member.join_id,
+            TTL_ATTRIBUTE: _seconds(member.expires_at),
+        }
+    )
+
+
+def read_membership(item: Mapping[str, Any]) -> Membership:
+    row = _plain(item)
+    return Membership(row["sk"], row["epoch"], row["shard"], row["joinId"])
+
+
+# ------------------------------------------------------------------------------------------------ rooms
+
+
+def meta_key(room: str) -> Key:
+    return _key(room, "meta")
+
+
+def room_row(room: Room) -> Item:
+    return meta_key(room.room) | values(
+        {"epoch": room.epoch, "head": room.head, "shards": room.shards, "status": room.status}
+    )
+
+
+def read_room(item: Mapping[str, Any]) -> Room:
+    row = _plain(item)
+    return Room(row["pk"], row["epoch"], row["head"], row["shards"], row["status"])
+
+
+def user_key(room: str, user: str) -> Key:
+    return _key(room, f"user#{user}")
+
+
+def standing_row(standing: Standing) -> dict[str, int | bool]:
+    """A user row's part that tells the standing: attribute → value."""
+    return {"banned": standing.banned, "mutedUntil": standing.muted_until, "kickedAt": standing.kicked_at}
+
+
+def read_standing(item: Mapping[str, Any]) -> Standing:
+    row = _plain(item)
+    return Standing(row.get("banned", False), row.get("mutedUntil", 0), row.get("kickedAt", 0))
+
+
+def shard_key(key: ShardKey) -> Key:
+    return _key(str(key), "shard")
+
+
+def read_shard(item: Mapping[str, Any]) -> Shard:
+    row = _plain(item)
+    return Shard(row.get("sent"), row.get("members", 0), row.get("version", 0))
+
+
+def member_key(key: ShardKey, connection: str) -> Key:
+    return _key(str(key), connection)
+
+
+def member_row(member: Member, key: ShardKey) -> Item:
+    return member_key(key, member.connection) | values(
+        {
+            "v": ROW_VERSION,
+            "userId": member.user,
+            "name": member.name,
+            "dialect": member.dialect,
+            "joinId": member.join_id,
+            "connectedAt": member.connected_at,
+            "expiresAtMs": member.expires_at,
+            TTL_ATTRIBUTE: _seconds(member.expires_at),
+        }
+    )
+
+
+def read_member(item: Mapping[str, Any]) -> Member:
+    return Member(
+        connection=item["sk"]["S"],
+        user=item["userId"]["S"],
+        name=item["name"]["S"],
+        dialect=item["dialect"]["S"],
+        connected_at=int(item["connectedAt"]["N"]),
+        expires_at=int(item["expiresAtMs"]["N"]),
+        join_id=item["joinId"]["S"],
+    )
+
+
+# ------------------------------------------------------------------------------------------------ messages
+
+
+def seq_text(seq: int) -> str:
+    """The seq as a sort key: 16 digits hold every seq of the wire (below 2^53)."""
+    return f"{seq:016d}"
+
+
+def log_key(room: str, epoch: int) -> str:
+    """The partition key of a room's log."""
+    return f"{room}#{epoch}"
+
+
+def entry_key(room: str, epoch: int, seq: int) -> Key:
+    return _key(log_key(room, epoch), seq_text(seq))
+
+
+def entry_row(room: str, epoch: int, entry: Entry) -> Item:
+    return entry_key(room, epoch, entry.seq) | values(
+        {
+            "v": ROW_VERSION,
+            "type": entry.type,
+            "at": entry.at,
+            "sender": entry.sender,
+            "body": msgspec.json.encode(entry.body).decode(),
+            TTL_ATTRIBUTE: _seconds(entry.at + ENTRY_RETENTION_MS),
+        }
+    )
+
+
+def read_entry(item: Mapping[str, Any]) -> Entry:
+    row = _plain(item)
+    return Entry(int(row["sk"]), row["type"], row["at"], row["sender"], msgspec.json.decode(row["body"]))
+
+
+def once_key(user: str, client_id: str) -> Key:
+    return _key(f"#once#{user}", client_id)
+
+
+def once_row(user: str, client_id: str, once: Once) -> Item:
+    return once_key(user, client_id) | values(
+        {
+            "v": ROW_VERSION,
+            "digest": once.digest,
+            "reply": once.reply,
+            "room": once.room,
+            "epoch": once.epoch,
+            "shards": once.shards,
+            "seq": once.seq,
+            "expiresAtMs": once.expires_at,
+            TTL_ATTRIBUTE: _seconds(once.expires_at),
+        }
+    )
+
+
+def read_once(item: Mapping[str, Any]) -> Once:
+    row = _plain(item)
+    return Once(
+        digest=row["digest"],
+        reply=row["reply"],
+        room=row["room"],
+        epoch=row["epoch"],
+        shards=row["shards"],
+        seq=row["seq"],
+        expires_at=row["expiresAtMs"],
+    )

@@ -1,0 +1,110 @@
+"""What a Lambda environment keeps between events: its settings, one event loop, and the AWS clients on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import aioboto3
+import uvloop
+from aiobotocore.config import AioConfig
+
+from adapters.dynamodb import DynamoStore
+from adapters.management_api import ManagementApi, management_client_config
+from adapters.settings import Settings
+from adapters.sqs import SqsQueue
+from domain.ports import Clock, Ports
+from domain.rooms import Rules
+
+__all__ = ["Runtime", "SystemClock", "calls", "runtime"]
+
+calls: Counter[str] = Counter()
+"""Requests sent to DynamoDB and SQS by this environment, tries counted one by one: `dynamodb.Query` → number."""
+
+_T = TypeVar("_T")
+
+
+class SystemClock(Clock):
+    """The machine's time."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Runtime:
+    """One loop for the life of the environment: a client outlives the event that made it, so its loop must as well."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._session = aioboto3.Session(region_name=settings.region)
+        self._open = AsyncExitStack()
+        self._ports: Ports | None = None
+        self._connections: ManagementApi | None = None
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run one event's work to its end."""
+        return self._runner.run(work)
+
+    async def ports(self) -> Ports:
+        """The world of this environment; its clients are made at the first call."""
+        if self._ports is None:
+            config = AioConfig(
+                max_pool_connections=64,
+                connect_timeout=1,
+                read_timeout=3,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            )
+            settings, clock, draw = self.settings, SystemClock(), random.Random()
+            dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
+            sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
+            for client in (dynamodb, sqs):
+                client.meta.events.register("before-send", _count)
+            self._ports = Ports(
+                store=DynamoStore(dynamodb, settings.tables),
+                queue=SqsQueue(sqs, settings.queues, settings.dead_letter_queues, clock, draw),
+                clock=clock,
+                rules=Rules(open_rooms=settings.open_rooms),
+                draw=draw,
+            )
+        return self._ports
+
+    async def connections(self, concurrency: int) -> ManagementApi:
+        """The open sockets, for up to `concurrency` posts at once."""
+        if self._connections is None:
+            client = await self._open.enter_async_context(
+                self._session.client(
+                    "apigatewaymanagementapi",
+                    endpoint_url=self.settings.management_endpoint,
+                    config=management_client_config(concurrency),
+                )
+            )
+            self._connections = ManagementApi(client)
+        return self._connections
+
+
+def _count(event_name: str, **_: object) -> None:
+    calls[event_name.removeprefix("before-send.")] += 1
+
+
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """This environment's runtime, made at the first event: importing a module connects to nothing."""
+    global _runtime  # noqa: PLW0603  # an environment has exactly one, and Lambda hands the handler nothing to keep it in
+    if _runtime is None:
+        _runtime = Runtime(Settings.from_environment(os.environ))
+    return _runtime

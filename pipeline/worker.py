@@ -1,0 +1,52 @@
+"""A lane's function: an SQS batch in, the message ids that must come again out (`batchItemFailures`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from adapters.observability import logger, metrics, tracer
+from adapters.runtime import Runtime, runtime
+from pipeline.batch import Record, Worked, work
+from pipeline.broadcast import Broadcast, TimeLeft
+
+__all__ = ["handler"]
+
+
+@logger.inject_lambda_context(correlation_id_path="Records[0].messageId")
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Work a batch of the lane that this function was made for."""
+    environment = runtime()
+    worked = environment.run(_respond(environment, event, lambda: context.get_remaining_time_in_millis() / 1000))
+    return {"batchItemFailures": [{"itemIdentifier": it.id} for it in worked.failed]}
+
+
+async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: TimeLeft) -> Worked:
+    lane = environment.settings.lanes[environment.settings.lane]
+    ports = await environment.ports()
+    broadcast = Broadcast(ports, await environment.connections(lane.post_concurrency), lane)
+    worked = await work(broadcast, ports.queue, lane, [_record(it) for it in event["Records"]], time_left)
+    for record, reason in worked.buried:
+        logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
+    for cause in worked.causes:
+        logger.error("jobs will be tried again", exc_info=cause)
+    metrics.add_dimension("lane", lane.name)
+    metrics.add_metric("JobsFailed", MetricUnit.Count, len(worked.failed))
+    for name, count in broadcast.counts.items():
+        metrics.add_metric(name.title().replace("_", ""), MetricUnit.Count, count)
+    return worked
+
+
+def _record(record: Mapping[str, Any]) -> Record:
+    attributes = record["attributes"]
+    return Record(
+        id=record["messageId"],
+        receipt=record["receiptHandle"],
+        body=record["body"],
+        group=attributes.get("MessageGroupId"),
+        receives=int(attributes["ApproximateReceiveCount"]),
+    )

@@ -1,0 +1,77 @@
+"""Reading a room's log, and where the rooms of a connection are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import UNSET, Raw
+
+from domain.errors import Refused
+from domain.fanout import encode_entry
+from domain.ports import Ports
+from domain.protocol import FRAME_LIMIT, HistoryPage, HistoryRequest, Ping, Pong, RoomHead, encode_event
+from domain.rooms import Entry, Room, check_room_open
+from services.caller import Caller
+
+__all__ = ["PAGE_BYTES", "answer_ping", "fitting", "read_history"]
+
+PAGE_BYTES = FRAME_LIMIT - 768
+"""Bytes of entries in one reply: a frame less what stands around them."""
+
+
+async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) -> bytes:
+    """A page of the log, cut at an entry so that the reply fits into a frame."""
+    if request.before is not None and request.after is not None:
+        raise Refused("BAD_REQUEST", "`before` and `after` exclude each other; give one of them")
+    room = check_room_open(await ports.store.room(request.room_id))
+    membership = (await ports.store.session(caller.connection)).membership(request.room_id)
+    if membership is None or membership.epoch != room.epoch:
+        raise Refused("NOT_A_MEMBER", "Join the room before you read it")
+    bounds = {"limit": request.limit, "max_bytes": PAGE_BYTES}
+    if request.after is not None:
+        entries = await ports.store.entries(room.room, room.epoch, request.after, **bounds)
+        events = fitting(room, entries)
+        entries = entries[: len(events)]
+        following = entries[-1].seq if entries and entries[-1].seq < room.head else UNSET
+    else:
+        before = room.head + 1 if request.before is None else request.before
+        entries = await ports.store.entries_before(room.room, room.epoch, before, **bounds)
+        events = fitting(room, reversed(entries))[::-1]
+        entries = entries[len(entries) - len(events) :]
+        following = entries[0].seq if entries and entries[0].seq > 1 else UNSET
+    page = HistoryPage(
+        client_id=request.client_id,
+        room_id=room.room,
+        epoch=room.epoch,
+        head=room.head,
+        entries=[Raw(it) for it in events],
+        next=following,
+    )
+    return encode_event(page)
+
+
+async def answer_ping(ports: Ports, caller: Caller, request: Ping) -> bytes:
+    """The heads of the rooms that the connection is in; of those it follows, if it says which."""
+    memberships = (await ports.store.session(caller.connection)).memberships
+    if request.cursors is not None:
+        memberships = [it for it in memberships if it.room in request.cursors]
+    rooms = await ports.store.rooms([it.room for it in memberships])
+    heads = {
+        it.room: RoomHead(epoch=room.epoch, seq=room.head)
+        for it in memberships
+        if (room := rooms.get(it.room)) and room.epoch == it.epoch
+    }
+    return encode_event(Pong(client_id=request.client_id, time=ports.clock.now(), heads=heads))
+
+
+def fitting(room: Room, entries: Iterable[Entry]) -> Sequence[bytes]:
+    """The events of as many of `entries`, from the first, as one reply holds."""
+    events: list[bytes] = []
+    size = 0
+    for entry in entries:
+        event = encode_entry(room.room, room.epoch, entry)
+        size += len(event) + 1
+        if events and size > PAGE_BYTES:
+            break
+        events.append(event)
+    return events

@@ -1,0 +1,51 @@
+"""From a client's frame to the frame that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from domain.errors import Refused, Unavailable
+from domain.ports import Ports
+from domain.protocol import (
+    ChatMessage,
+    Error,
+    HistoryRequest,
+    JoinRoom,
+    LeaveRoom,
+    Ping,
+    Request,
+    encode_event,
+    parse_request,
+    request_head,
+)
+from services.caller import Caller
+from services.chat import send_chat
+from services.history import answer_ping, read_history
+from services.sessions import join_room, leave_room
+
+__all__ = ["USE_CASES", "answer"]
+
+UseCase = Callable[[Ports, Caller, Any], Awaitable[bytes]]
+
+USE_CASES: Mapping[type[Request], UseCase] = {
+    ChatMessage: send_chat,
+    JoinRoom: join_room,
+    LeaveRoom: leave_room,
+    HistoryRequest: read_history,
+    Ping: answer_ping,
+}
+"""What carries out each request of the wire's table."""
+
+
+async def answer(ports: Ports, caller: Caller, frame: str) -> bytes:
+    """The frame that answers `frame`: the use case's reply, or an `error` event. A bad request changes nothing."""
+    try:
+        request = parse_request(frame)
+        return await USE_CASES[type(request)](ports, caller, request)
+    except Refused as error:
+        code, message, retry_after = error.code, error.message, error.retry_after
+    except Unavailable:
+        code, message, retry_after = "INTERNAL", "The service is short of breath; send the same request again", 1.0
+    kind, client_id = request_head(frame)
+    return encode_event(Error(code=code, message=message, request=kind, client_id=client_id, retry_after=retry_after))

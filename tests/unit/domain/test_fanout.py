@@ -1,0 +1,102 @@
+"""Jobs, packing, and what answers mean."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import ConnectionGone, PostFailed, Throttled, UnreadableJob
+from domain.fanout import (
+    YOUNG_MS,
+    Arrived,
+    Doorbell,
+    Outcome,
+    Remainder,
+    encode_entry,
+    encode_job,
+    pack,
+    parse_job,
+    read_outcome,
+)
+from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
+from domain.rooms import Entry
+
+
+@given(st.lists(st.integers(1, FRAME_LIMIT - 100), max_size=40))
+def test_frames_hold_every_event_once_in_order_within_the_limit(sizes: list[int]) -> None:
+    """Whatever the sizes: no frame over 32 KB, nothing lost, order kept, `first` is the first seq within."""
+    events = [(seq, json.dumps({"seq": seq, "x": "x" * size}).encode()) for seq, size in enumerate(sizes, 1)]
+    events = [it for it in events if len(it[1]) <= FRAME_LIMIT]
+    unpacked: list[dict[str, int]] = []
+    for frame in pack(events, "v1"):
+        assert len(frame.body) <= FRAME_LIMIT
+        content = json.loads(frame.body)
+        inner = content["data"]["events"] if content.get("type") == "batch" else [content]
+        assert frame.first == inner[0]["seq"]
+        unpacked += inner
+    assert [it["seq"] for it in unpacked] == [seq for seq, _ in events]
+    assert [it.body for it in pack(events, "recipe")] == [body for _, body in events]
+
+
+def test_packing_is_dense() -> None:
+    """A hundred events of 300 bytes need one frame, not two."""
+    assert len(pack([(it, b"x" * 300) for it in range(100)], "v1")) == 1
+
+
+@given(st.text(max_size=200), st.integers(1, 2**40))
+def test_an_entry_survives_the_wire(message: str, seq: int) -> None:
+    """Encoded and read again, an entry is what it was."""
+    event = json.loads(encode_entry("tea", 7, Entry(seq, "chat", 1_234, "ada", {"message": message})))
+    assert event["type"] == "chat"
+    assert event["data"]["message"] == message
+    assert (event["data"]["seq"], event["data"]["timestamp"], event["data"]["sentAt"]) == (seq, 1, 1_234)
+
+
+def test_the_longest_message_fits_into_a_frame() -> None:
+    """24 KB of text and its envelope stay under 32 KB."""
+    assert len(encode_entry("r" * 64, 2**53, Entry(2**53, "chat", 2**53, "u", {"message": "x" * MESSAGE_LIMIT}))) < (
+        FRAME_LIMIT
+    )
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Doorbell(room="a", epoch=1, shard=0, seq=2),
+        Remainder(room="a", epoch=1, shard=0, first=2, last=3, connections=["c="], attempt=1, not_after=4),
+        Arrived(room="a", epoch=1, shard=0, connection="c", user="u", name="n", connected_at=1, head=2, not_after=3),
+    ],
+)
+def test_a_job_survives_the_queue(job: Doorbell | Remainder | Arrived) -> None:
+    """What is encoded is parsed to the same."""
+    assert parse_job(encode_job(job)) == job
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_no_record_breaks_the_parser(body: str) -> None:
+    """Anything at all is a job or `UnreadableJob`, and the reason quotes nothing of it."""
+    try:
+        parse_job(body)
+    except UnreadableJob as error:
+        assert len(body) < 8 or body not in str(error)  # noqa: PT017
+
+
+def test_an_unknown_version_is_unreadable() -> None:
+    """A worker reads its own version and the one before."""
+    with pytest.raises(UnreadableJob, match="version 2"):
+        parse_job('{"kind":"doorbell","v":2,"room":"a","epoch":1,"shard":0,"seq":1}')
+
+
+@pytest.mark.parametrize(
+    ("error", "age", "outcome"),
+    [
+        (ConnectionGone(""), YOUNG_MS, Outcome.GONE),
+        (ConnectionGone(""), YOUNG_MS - 1, Outcome.RETRY),
+        (Throttled(""), 10**9, Outcome.RETRY),
+        (PostFailed(""), 10**9, Outcome.RETRY),
+    ],
+)
+def test_only_an_old_410_means_gone(error: Exception, age: int, outcome: Outcome) -> None:
+    """Every other answer says nothing about the connection."""
+    assert read_outcome(error, age) is outcome

@@ -1,0 +1,116 @@
+"""The real use cases and worker over the memory adapters: a whole service in one process, on a clock of its own."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStore
+from domain.lanes import LANES, Lane
+from domain.ports import Ports
+from domain.rooms import Dialect, Rules
+from pipeline.batch import Record, work
+from pipeline.broadcast import Broadcast
+from services.caller import Caller
+from services.requests import answer
+from services.sessions import connect, disconnect
+
+__all__ = ["World"]
+
+
+class World:
+    """Connections by name, requests as dicts, and a pump that works the queues until they are empty."""
+
+    def __init__(self, seed: int = 0, **lane_settings: Any) -> None:
+        self.clock = ManualClock()
+        self.lanes = {name: Lane(name, lane.fifo, **lane_settings) for name, lane in LANES.items()}
+        self.store = MemoryStore()
+        self.queue = MemoryQueue(self.clock, self.lanes, random.Random(seed))
+        self.sockets = MemoryConnections()
+        self.ports = Ports(self.store, self.queue, self.clock, Rules(), random.Random(seed))
+        self.callers: dict[str, Caller] = {}
+        self.time_left = 10.0
+        self.counts: dict[str, int] = {}
+
+    async def connect(
+        self, name: str, room: str = "general", dialect: Dialect = "v1", user: str | None = None
+    ) -> Caller:
+        """A client `name` connects; its connection id is its name."""
+        caller = Caller(connection=name, user=user or name, name=name.title(), request_id=f"connect-{name}")
+        await connect(self.ports, caller, room, dialect)
+        self.sockets.open(name)
+        self.callers[name] = caller
+        return caller
+
+    async def disconnect(self, name: str) -> None:
+        self.sockets.drop(name)
+        await disconnect(self.ports, name)
+
+    async def ask(self, name: str, request: dict[str, Any] | str) -> dict[str, Any]:
+        """The event that answers a request of the client."""
+        caller = self.callers[name]
+        caller = Caller(caller.connection, caller.user, caller.name, f"{self.ports.draw.getrandbits(64):x}")
+        frame = request if isinstance(request, str) else json.dumps(request)
+        reply: dict[str, Any] = json.loads(await answer(self.ports, caller, frame))
+        return reply
+
+    async def say(self, name: str, message: str, room: str = "general") -> dict[str, Any]:
+        """Send a chat message, expecting its ack."""
+        reply = await self.ask(name, {"type": "chat", "roomId": room, "message": message})
+        assert reply["type"] == "ack", reply
+        data: dict[str, Any] = reply["data"]
+        return data
+
+    async def work_once(self, lane: str) -> list[str] | None:
+        """One batch of the lane, as the event source does it; the ids that failed, None if nothing was visible."""
+        records = await self.queue.receive(lane, self.lanes[lane].batch_size)
+        if not records:
+            return None
+        failed = await self.work(lane, records)
+        for it in records:
+            if it["messageId"] not in failed:
+                await self.queue.delete(lane, it["receiptHandle"])
+        return failed
+
+    async def work(self, lane: str, records: Sequence[dict[str, Any]]) -> list[str]:
+        broadcast = Broadcast(self.ports, self.sockets, self.lanes[lane])
+        end = self.clock.monotonic() + self.time_left
+        batch = [
+            Record(
+                it["messageId"],
+                it["receiptHandle"],
+                it["body"],
+                it["attributes"]["MessageGroupId"],
+                int(it["attributes"]["ApproximateReceiveCount"]),
+            )
+            for it in records
+        ]
+        worked = await work(broadcast, self.queue, self.lanes[lane], batch, lambda: end - self.clock.monotonic())
+        for name, count in broadcast.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        return [it.id for it in worked.failed]
+
+    async def pump(self, seconds: float = 0, step: float = 1.0) -> None:
+        """Work all lanes until nothing is visible; with `seconds`, let that much time pass on the way."""
+        end = self.clock.monotonic() + seconds
+        while True:
+            for lane in self.lanes:
+                while await self.work_once(lane) is not None:
+                    pass
+            if self.clock.monotonic() >= end:
+                return
+            self.clock.advance(step)
+
+    def events(self, name: str, *types: str) -> list[dict[str, Any]]:
+        """What the client's socket got, batches unpacked; of the given types only, if any."""
+        events: list[dict[str, Any]] = []
+        for frame in self.sockets.received[name]:
+            event = json.loads(frame)
+            events += event["data"]["events"] if event["type"] == "batch" else [event]
+        return [it for it in events if not types or it["type"] in types]
+
+    def messages(self, name: str) -> list[str]:
+        """The texts of the chat messages that the client got, as they came."""
+        return [it["data"]["message"] for it in self.events(name, "chat")]

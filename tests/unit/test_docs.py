@@ -1,0 +1,65 @@
+"""Documents can't lie: tables in docs/ and README are compared with the code."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from domain.lanes import LANES
+from domain.protocol import ERROR_CODES, EVENTS, REQUESTS
+
+ROOT = Path(__file__).parents[2]
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+
+
+def rows(section: str, text: str = PROTOCOL) -> dict[str, list[str]]:
+    """The table under a heading: first cell without backticks → the other cells."""
+    body = text.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
+    cells = [[it.strip() for it in line.strip("|").split("|")] for line in body.splitlines() if line.startswith("|")]
+    return {it[0].strip("`"): it[1:] for it in cells[2:]}
+
+
+def names(cell: str) -> set[str]:
+    """The names in backticks before any description, with their question marks."""
+    return {it.rstrip("?") for it in re.findall(r"`(\w+\??)`\??", re.sub(r"\{.*?\}", "", cell))}
+
+
+def test_errors() -> None:
+    """Every code with its meaning, and no other."""
+    assert {code: cells[0] for code, cells in rows("Errors").items()} == ERROR_CODES
+
+
+def test_requests() -> None:
+    """Every request type with all its fields and its reply."""
+    documented = rows("Requests")
+    assert set(documented) == set(REQUESTS)
+    for name, row in REQUESTS.items():
+        fields = {it.encode_name for it in msgspec.structs.fields(row.model)} - {"type", "clientId"}
+        assert fields <= names(documented[name][0]), name
+        assert documented[name][1] == f"`{row.reply}`"
+        assert documented[name][2].strip("`") == (row.event or "")
+
+
+def test_events() -> None:
+    """Every event with all its fields."""
+    documented = rows("Events")
+    assert set(documented) == set(EVENTS)
+    for name, model in EVENTS.items():
+        assert {it.encode_name for it in msgspec.structs.fields(model)} <= names(documented[name][0]), name
+
+
+def test_lanes() -> None:
+    """Every lane is in the architecture's table."""
+    assert set(rows("Lanes", (ROOT / "docs/architecture.md").read_text())) == set(LANES)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/protocol.md", "docs/architecture.md", "docs/decisions.md"])
+def test_links_and_paths(document: str) -> None:
+    """Every relative link, and every path in backticks that looks like one of the project's, exists."""
+    text = (ROOT / document).read_text()
+    links = [it for it in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in it]
+    paths = re.findall(r"`((?:domain|services|pipeline|adapters|local|client|loadtest|ops|docs)/[\w./]*)`", text)
+    missing = [it for it in links if not (ROOT / document).parent.joinpath(it).exists()]
+    missing += [it for it in paths if not (ROOT / it).exists()]
+    assert missing == []

@@ -1,22 +1,16 @@
-"""The room store on DynamoDB: three tables, on demand, no Scan anywhere.
-
-The client keeps botocore's own retries. `adapters/rows.py` has the rows.
-"""
+"""The room store on DynamoDB: three tables, on demand, no Scan anywhere. `adapters/rows.py` has their rows."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from adapters import rows
-from adapters.aws import NO_ANSWER, answered_status, error_code
-from adapters.rows import TTL_ATTRIBUTE, Item, Key, values
-from domain.errors import Conflict, RoomcastError, Unavailable
+from adapters.rows import TTL_ATTRIBUTE, Item
+from adapters.tables import Held, Tables, named
+from domain.errors import Conflict, Unavailable
 from domain.ports import RoomStore
 from domain.rooms import (
     KICK_MARK_MS,
@@ -35,14 +29,8 @@ from domain.rooms import (
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
-    from types_aiobotocore_dynamodb.type_defs import DeleteTypeDef, TransactWriteItemTypeDef
 
 __all__ = ["TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
-
-BATCH_KEYS = 100
-"""Keys in one BatchGetItem at most."""
-REREAD_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds before each further try of a batch read that left keys unprocessed; each is cut by up to a half."""
 
 
 def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:
@@ -65,11 +53,7 @@ def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:
 
 
 class DynamoStore(RoomStore):
-    """The room store on a DynamoDB client.
-
-    A single write that meets a row held by a transaction raises `Unavailable`: nothing was done, and the same call
-    may succeed a moment later.
-    """
+    """The room store on a DynamoDB client, whose own retries stay on. `tables`: connections, rooms, messages → name."""
 
     def __init__(
         self,
@@ -78,46 +62,36 @@ class DynamoStore(RoomStore):
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._client = client
+        self._tables = Tables(client, sleep)
         self._connections = tables["connections"]
         self._rooms = tables["rooms"]
         self._messages = tables["messages"]
-        self._sleep = sleep
 
     # ---- rooms and their logs
 
     async def room(self, room: str) -> Room | None:
-        item = await self._get(self._rooms, rows.meta_key(room))
+        item = await self._tables.get(self._rooms, rows.meta_key(room))
         return rows.read_room(item) if item else None
 
     async def rooms(self, rooms: Sequence[str]) -> dict[str, Room]:
         keys = [(self._rooms, rows.meta_key(it)) for it in dict.fromkeys(rooms)]
-        found = [rows.read_room(it) for it in await self._get_many(keys) if it]
+        found = [rows.read_room(it) for it in await self._tables.get_many(keys) if it]
         return {it.room: it for it in found}
 
     async def create_room(self, room: str, epoch: int) -> None:
-        with suppress(Conflict), _translated():
-            await self._client.put_item(
-                TableName=self._rooms,
-                Item=rows.room_row(Room(room, epoch)),
-                ConditionExpression="attribute_not_exists(pk)",
-            )
+        with suppress(Conflict):
+            await self._tables.put(self._rooms, rows.room_row(Room(room, epoch)), "attribute_not_exists(pk)")
 
     async def standing(self, room: str, user: str) -> Standing:
-        return rows.read_standing(await self._get(self._rooms, rows.user_key(room, user)) or {})
+        return rows.read_standing(await self._tables.get(self._rooms, rows.user_key(room, user)) or {})
 
     async def set_standing(self, room: str, user: str, standing: Standing) -> None:
         row = rows.standing_row(standing)
-        with _translated():
-            await self._client.update_item(
-                TableName=self._rooms,
-                Key=rows.user_key(room, user),
-                UpdateExpression="SET " + ", ".join(f"{it} = :{it}" for it in row),
-                ExpressionAttributeValues=_named(**row),
-            )
+        update = "SET " + ", ".join(f"{it} = :{it}" for it in row)
+        await self._tables.update(self._rooms, rows.user_key(room, user), update, named(**row))
 
     async def sending(self, room: str, connection: str, user: str, client_id: str) -> Sending:
-        meta, reverse, standing, once = await self._get_many(
+        meta, reverse, standing, once = await self._tables.get_many(
             [
                 (self._rooms, rows.meta_key(room)),
                 (self._connections, rows.membership_key(connection, room)),
@@ -142,7 +116,7 @@ class DynamoStore(RoomStore):
         once: Once,
         now: int,
     ) -> None:
-        await self._transact(
+        await self._tables.transact(
             {
                 "Update": {
                     "TableName": self._rooms,
@@ -152,7 +126,7 @@ class DynamoStore(RoomStore):
                         "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status"
                     ),
                     "ExpressionAttributeNames": {"#status": "status"},
-                    "ExpressionAttributeValues": _named(
+                    "ExpressionAttributeValues": named(
                         seq=entry.seq, head=read.head, epoch=read.epoch, shards=read.shards, status=read.status
                     ),
                 }
@@ -169,7 +143,7 @@ class DynamoStore(RoomStore):
                     "TableName": self._messages,
                     "Item": rows.once_row(entry.sender, client_id, once),
                     "ConditionExpression": "attribute_not_exists(pk) OR expiresAtMs <= :now",
-                    "ExpressionAttributeValues": _named(now=now),
+                    "ExpressionAttributeValues": named(now=now),
                 }
             },
             {
@@ -177,7 +151,7 @@ class DynamoStore(RoomStore):
                     "TableName": self._rooms,
                     "Key": rows.member_key(sender.key, connection),
                     "ConditionExpression": "joinId = :join",
-                    "ExpressionAttributeValues": _named(join=sender.join_id),
+                    "ExpressionAttributeValues": named(join=sender.join_id),
                 }
             },
             {
@@ -188,7 +162,7 @@ class DynamoStore(RoomStore):
                         "(attribute_not_exists(banned) OR banned = :no)"
                         " AND (attribute_not_exists(mutedUntil) OR mutedUntil <= :now)"
                     ),
-                    "ExpressionAttributeValues": _named(no=False, now=now),
+                    "ExpressionAttributeValues": named(no=False, now=now),
                 }
             },
         )
@@ -217,16 +191,15 @@ class DynamoStore(RoomStore):
         if first > last:
             return result
         size = 0
-        query = {
-            "TableName": self._messages,
-            "KeyConditionExpression": "pk = :log AND sk BETWEEN :first AND :last",
-            "ExpressionAttributeValues": _named(
-                log=rows.log_key(room, epoch), first=rows.seq_text(first), last=rows.seq_text(last)
-            ),
-            "ScanIndexForward": forward,
-            "Limit": limit,
-        }
-        async with aclosing(self._query(query)) as items:
+        async with aclosing(
+            self._tables.query(
+                self._messages,
+                "pk = :log AND sk BETWEEN :first AND :last",
+                named(log=rows.log_key(room, epoch), first=rows.seq_text(first), last=rows.seq_text(last)),
+                ScanIndexForward=forward,
+                Limit=limit,
+            )
+        ) as items:
             async for item in items:
                 size += len(item["body"]["S"].encode())
                 if result and size > max_bytes:
@@ -239,14 +212,9 @@ class DynamoStore(RoomStore):
     # ---- connections and memberships
 
     async def session(self, connection: str) -> Session:
-        query = {
-            "TableName": self._connections,
-            "KeyConditionExpression": "pk = :connection",
-            "ExpressionAttributeValues": _named(connection=connection),
-        }
         own: Connection | None = None
         memberships: list[Membership] = []
-        async for item in self._query(query):
+        async for item in self._tables.query(self._connections, "pk = :connection", named(connection=connection)):
             if item["sk"]["S"] == "#":
                 own = rows.read_connection(item)
             else:
@@ -262,7 +230,7 @@ class DynamoStore(RoomStore):
         *,
         connect: Connection | None = None,
     ) -> None:
-        await self._transact(
+        await self._tables.transact(
             {"Put": {"TableName": self._rooms, "Item": rows.member_row(member, key)}},
             {
                 "Put": {
@@ -271,7 +239,7 @@ class DynamoStore(RoomStore):
                     "ConditionExpression": (
                         "joinId IN (:read, :mine)" if read else "attribute_not_exists(pk) OR joinId = :mine"
                     ),
-                    "ExpressionAttributeValues": _named(read=read.join_id if read else None, mine=member.join_id),
+                    "ExpressionAttributeValues": named(read=read.join_id if read else None, mine=member.join_id),
                 }
             },
             {"Put": {"TableName": self._connections, "Item": rows.connection_row(connect, key.room)}}
@@ -282,7 +250,7 @@ class DynamoStore(RoomStore):
                     "Key": rows.connection_key(member.connection),
                     "UpdateExpression": "SET lastRoom = :room",
                     "ConditionExpression": "attribute_exists(pk)",
-                    "ExpressionAttributeValues": _named(room=key.room),
+                    "ExpressionAttributeValues": named(room=key.room),
                 }
             },
             {
@@ -293,33 +261,39 @@ class DynamoStore(RoomStore):
                         "(attribute_not_exists(banned) OR banned = :no)"
                         " AND (attribute_not_exists(kickedAt) OR kickedAt <= :before)"
                     ),
-                    "ExpressionAttributeValues": _named(no=False, before=now - KICK_MARK_MS),
+                    "ExpressionAttributeValues": named(no=False, before=now - KICK_MARK_MS),
                 }
             },
         )
 
     async def count_join(self, key: ShardKey, head: int) -> int:
-        with _translated():
-            answer = await self._client.update_item(
-                TableName=self._rooms,
-                Key=rows.shard_key(key),
-                UpdateExpression="SET sent = if_not_exists(sent, :head) ADD members :one, version :one",
-                ExpressionAttributeValues=_named(head=head, one=1),
-                ReturnValues="UPDATED_NEW",
-            )
-        return int(answer["Attributes"]["members"]["N"])
+        changed = await self._update_shard(
+            key, "SET sent = if_not_exists(sent, :head) ADD members :one, version :one", named(head=head, one=1)
+        )
+        return int(changed["members"]["N"])
 
     async def leave(self, connection: str, membership: Membership) -> bool:
+        of_join = named(join=membership.join_id)
         try:
-            await self._transact(
-                {"Delete": _of_join(self._rooms, rows.member_key(membership.key, connection), membership.join_id)},
+            await self._tables.transact(
                 {
-                    "Delete": _of_join(
-                        self._connections, rows.membership_key(connection, membership.room), membership.join_id
-                    )
+                    "Delete": {
+                        "TableName": self._rooms,
+                        "Key": rows.member_key(membership.key, connection),
+                        "ConditionExpression": "joinId = :join",
+                        "ExpressionAttributeValues": of_join,
+                    }
+                },
+                {
+                    "Delete": {
+                        "TableName": self._connections,
+                        "Key": rows.membership_key(connection, membership.room),
+                        "ConditionExpression": "joinId = :join",
+                        "ExpressionAttributeValues": of_join,
+                    }
                 },
             )
-        except _Held as held:
+        except Held as held:
             raise Unavailable(str(held)) from held
         except Conflict:
             return False
@@ -328,181 +302,69 @@ class DynamoStore(RoomStore):
 
     async def drop_member(self, key: ShardKey, member: Member) -> bool:
         try:
-            with _translated():
-                await self._client.delete_item(
-                    **_of_join(self._rooms, rows.member_key(key, member.connection), member.join_id)
-                )
+            await self._tables.delete(
+                self._rooms,
+                rows.member_key(key, member.connection),
+                ConditionExpression="joinId = :join",
+                ExpressionAttributeValues=named(join=member.join_id),
+            )
         except Conflict:
             return False
         await self._count_leave(key)
         return True
 
     async def end_connection(self, connection: str) -> None:
-        with _translated():
-            await self._client.delete_item(TableName=self._connections, Key=rows.connection_key(connection))
+        await self._tables.delete(self._connections, rows.connection_key(connection))
 
     # ---- shards
 
     async def shard(self, key: ShardKey) -> Shard | None:
-        item = await self._get(self._rooms, rows.shard_key(key))
+        item = await self._tables.get(self._rooms, rows.shard_key(key))
         return rows.read_shard(item) if item else None
 
     async def members(self, key: ShardKey) -> list[Member]:
         names = {f"#{it}": it for it in rows.MEMBER_ATTRIBUTES}
-        query = {
-            "TableName": self._rooms,
-            "KeyConditionExpression": "pk = :shard",
-            "ExpressionAttributeValues": _named(shard=str(key)),
-            "ProjectionExpression": ", ".join(names),
-            "ExpressionAttributeNames": names,
-        }
+        items = self._tables.query(
+            self._rooms,
+            "pk = :shard",
+            named(shard=str(key)),
+            ProjectionExpression=", ".join(names),
+            ExpressionAttributeNames=names,
+        )
         own = rows.shard_key(key)["sk"]
-        return [rows.read_member(it) async for it in self._query(query) if it["sk"] != own]
+        return [rows.read_member(it) async for it in items if it["sk"] != own]
 
     async def members_among(self, key: ShardKey, connections: Sequence[str]) -> list[Member]:
         keys = [(self._rooms, rows.member_key(key, it)) for it in dict.fromkeys(connections)]
-        return [rows.read_member(it) for it in await self._get_many(keys) if it]
+        return [rows.read_member(it) for it in await self._tables.get_many(keys) if it]
 
     async def advance(self, key: ShardKey, sent: int, counted: int, read: Shard | None) -> None:
         as_read = "version = :version" if read and read.version else "attribute_not_exists(version)"
-        census = _named(counted=counted, one=1, version=(read and read.version) or None)
-        raised = _named(sent=sent)
+        census = named(counted=counted, one=1, version=(read and read.version) or None)
+        raised = named(sent=sent)
         try:
             await self._update_shard(
                 key,
                 "SET sent = :sent, members = :counted ADD version :one",
-                f"{as_read} AND (attribute_not_exists(sent) OR sent <= :sent)",
                 census | raised,
+                condition=f"{as_read} AND (attribute_not_exists(sent) OR sent <= :sent)",
             )
             return
         except Conflict:
             pass
         try:
-            await self._update_shard(key, "SET sent = :sent", "attribute_not_exists(sent) OR sent < :sent", raised)
+            await self._update_shard(
+                key, "SET sent = :sent", raised, condition="attribute_not_exists(sent) OR sent < :sent"
+            )
         except Conflict:
             # Then `sent` was the obstacle, and the census may still speak of the present.
             with suppress(Conflict):
-                await self._update_shard(key, "SET members = :counted ADD version :one", as_read, census)
+                await self._update_shard(key, "SET members = :counted ADD version :one", census, condition=as_read)
 
     async def _count_leave(self, key: ShardKey) -> None:
-        with _translated():
-            await self._client.update_item(
-                TableName=self._rooms,
-                Key=rows.shard_key(key),
-                UpdateExpression="ADD members :less, version :one",
-                ExpressionAttributeValues=_named(less=-1, one=1),
-            )
+        await self._update_shard(key, "ADD members :less, version :one", named(less=-1, one=1))
 
-    async def _update_shard(self, key: ShardKey, update: str, condition: str, named: Item) -> None:
-        with _translated():
-            await self._client.update_item(
-                TableName=self._rooms,
-                Key=rows.shard_key(key),
-                UpdateExpression=update,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=named,
-            )
-
-    # ---- calls
-
-    async def _get(self, table: str, key: Key) -> Mapping[str, Any] | None:
-        with _translated():
-            answer = await self._client.get_item(TableName=table, Key=key, ConsistentRead=True)
-        return answer.get("Item")
-
-    async def _get_many(self, keys: Sequence[tuple[str, Key]]) -> list[Mapping[str, Any] | None]:
-        """The rows at (table, key), each key once; None where there is no row. Up to 100 are one read."""
-        result: list[Mapping[str, Any] | None] = []
-        for start in range(0, len(keys), BATCH_KEYS):
-            result += await self._get_batch(keys[start : start + BATCH_KEYS])
-        return result
-
-    async def _get_batch(self, keys: Sequence[tuple[str, Key]]) -> list[Mapping[str, Any] | None]:
-        request: dict[str, Any] = {}
-        for table, key in keys:
-            request.setdefault(table, {"ConsistentRead": True, "Keys": []})["Keys"].append(key)
-        for delay in (*REREAD_DELAYS, None):
-            with _translated():
-                answer = await self._client.batch_get_item(RequestItems=request)
-            if not answer.get("UnprocessedKeys"):
-                break
-            # All keys again: a caller takes what it gets as one read, so no part of it may be older than another.
-            if delay is None:
-                raise Unavailable("a batch read stayed incomplete")
-            await self._sleep(random.uniform(delay / 2, delay))
-        found = {
-            (table, item["pk"]["S"], item["sk"]["S"]): item
-            for table, items in answer["Responses"].items()
-            for item in items
-        }
-        return [found.get((table, key["pk"]["S"], key["sk"]["S"])) for table, key in keys]
-
-    async def _query(self, query: dict[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
-        while True:
-            with _translated():
-                answer = await self._client.query(**query, ConsistentRead=True)
-            for item in answer["Items"]:
-                yield item
-            if "LastEvaluatedKey" not in answer:
-                return
-            query = query | {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    async def _transact(self, *writes: TransactWriteItemTypeDef) -> None:
-        with _translated():
-            await self._client.transact_write_items(TransactItems=writes)
-
-
-def _of_join(table: str, key: Key, join_id: str) -> DeleteTypeDef:
-    """A deletion of the row if it carries that join id."""
-    return {
-        "TableName": table,
-        "Key": key,
-        "ConditionExpression": "joinId = :join",
-        "ExpressionAttributeValues": _named(join=join_id),
-    }
-
-
-def _named(**row: str | int | bool | None) -> Item:
-    """Values for expressions, `:name` → value; those that are None are left out."""
-    return values({f":{name}": it for name, it in row.items()})
-
-
-# ------------------------------------------------------------------------------------------------ errors
-
-
-class _Held(Conflict):
-    """Another transaction holds one of the rows."""
-
-
-_ERRORS: Mapping[str, type[RoomcastError]] = {
-    "ConditionalCheckFailedException": Conflict,
-    "TransactionConflictException": Unavailable,
-    "ThrottlingException": Unavailable,
-    "ProvisionedThroughputExceededException": Unavailable,
-    "RequestLimitExceeded": Unavailable,
-    "TransactionInProgressException": Unavailable,
-    "InternalServerError": Unavailable,
-    # The reasons of a cancelled transaction:
-    "ConditionalCheckFailed": Conflict,
-    "TransactionConflict": _Held,
-    "ThrottlingError": Unavailable,
-    "ProvisionedThroughputExceeded": Unavailable,
-}
-"""What an answer means; of several reasons the first in this order counts. Any other error is a fault of ours."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        reasons: Sequence[Any] = error.response.get("CancellationReasons", ())
-        codes = {error_code(error), *(it.get("Code") for it in reasons)}
-        known = next((it for code, it in _ERRORS.items() if code in codes), None)
-        if known is None and answered_status(error) >= 500:
-            known = Unavailable
-        if known is None:
-            raise
-        raise known(f"{error.operation_name}: {', '.join(sorted(codes - {None, 'None'}))}") from error
-    except NO_ANSWER as error:
-        raise Unavailable(type(error).__name__) from error
+    async def _update_shard(
+        self, key: ShardKey, update: str, values: Item, *, condition: str | None = None
+    ) -> Mapping[str, Any]:
+        return await self._tables.update(self._rooms, rows.shard_key(key), update, values, condition=condition)

@@ -12,7 +12,7 @@ from adapters.runtime import Runtime, runtime
 from pipeline.batch import Record, Worked, work
 from pipeline.broadcast import Broadcast, TimeLeft
 
-__all__ = ["handler"]
+__all__ = ["handler", "read_record"]
 
 
 @logger.inject_lambda_context(correlation_id_path="Records[0].messageId")
@@ -29,7 +29,7 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
     lane = environment.settings.lanes[environment.settings.lane]
     ports = await environment.ports()
     broadcast = Broadcast(ports, await environment.connections(lane.post_concurrency), lane)
-    worked = await work(broadcast, ports.queue, lane, [_record(it) for it in event["Records"]], time_left)
+    worked = await work(broadcast, ports.queue, lane, [read_record(it) for it in event["Records"]], time_left)
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
     for cause in worked.causes:
@@ -41,7 +41,8 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
     return worked
 
 
-def _record(record: Mapping[str, Any]) -> Record:
+def read_record(record: Mapping[str, Any]) -> Record:
+    """A message of a Lambda event."""
     attributes = record["attributes"]
     return Record(
         id=record["messageId"],

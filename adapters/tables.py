@@ -1,0 +1,164 @@
+"""Calls to DynamoDB: strong reads, conditional writes, transactions, and what their errors mean.
+
+`Conflict`: a condition did not hold, nothing was written. `Held`, which is one: another transaction holds a row.
+`Unavailable`: throttled, failed, or no answer; or a single write met a row held by a transaction, in which case nothing
+was done and the same call may succeed a moment later. Other errors of the service are faults of ours and stay as they
+are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from adapters.aws import NO_ANSWER, answered_status, error_code
+from adapters.rows import Item, Key, values
+from domain.errors import Conflict, RoomcastError, Unavailable
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
+
+__all__ = ["REREAD_DELAYS", "Held", "Tables", "named"]
+
+BATCH_KEYS = 100
+"""Keys in one BatchGetItem at most."""
+REREAD_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before each further try of a batch read that left keys unprocessed; each is cut by up to a half."""
+
+
+class Held(Conflict):
+    """Another transaction holds one of the rows; whether the conditions hold is not known."""
+
+
+class Tables:
+    """A DynamoDB client, which keeps botocore's own retries. `sleep` lets the pauses of batch reads pass."""
+
+    def __init__(self, client: DynamoDBClient, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._client = client
+        self._sleep = sleep
+
+    async def get(self, table: str, key: Key) -> Mapping[str, Any] | None:
+        with _translated():
+            answer = await self._client.get_item(TableName=table, Key=key, ConsistentRead=True)
+        return answer.get("Item")
+
+    async def get_many(self, keys: Sequence[tuple[str, Key]]) -> list[Mapping[str, Any] | None]:
+        """The rows at (table, key), each key once; None where there is no row. Up to 100 are one read."""
+        result: list[Mapping[str, Any] | None] = []
+        for start in range(0, len(keys), BATCH_KEYS):
+            result += await self._get_batch(keys[start : start + BATCH_KEYS])
+        return result
+
+    async def query(
+        self, table: str, condition: str, values: Item, **options: Any
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The rows of a partition that fit the condition, page after page."""
+        while True:
+            with _translated():
+                answer = await self._client.query(
+                    TableName=table,
+                    KeyConditionExpression=condition,
+                    ExpressionAttributeValues=values,
+                    ConsistentRead=True,
+                    **options,
+                )
+            for item in answer["Items"]:
+                yield item
+            if "LastEvaluatedKey" not in answer:
+                return
+            options["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def put(self, table: str, item: Item, condition: str) -> None:
+        with _translated():
+            await self._client.put_item(TableName=table, Item=item, ConditionExpression=condition)
+
+    async def update(
+        self, table: str, key: Key, update: str, values: Item, *, condition: str | None = None
+    ) -> Mapping[str, Any]:
+        """Update a row, which is made where it is missing; the new values of what was changed."""
+        conditional: Any = {"ConditionExpression": condition} if condition else {}
+        with _translated():
+            answer = await self._client.update_item(
+                TableName=table,
+                Key=key,
+                UpdateExpression=update,
+                ExpressionAttributeValues=values,
+                ReturnValues="UPDATED_NEW",
+                **conditional,
+            )
+        return answer["Attributes"]
+
+    async def delete(self, table: str, key: Key, **condition: Any) -> None:
+        with _translated():
+            await self._client.delete_item(TableName=table, Key=key, **condition)
+
+    async def transact(self, *writes: TransactWriteItemTypeDef) -> None:
+        """All or nothing. botocore's own retries carry the token of the first try, so they have no second effect."""
+        with _translated():
+            await self._client.transact_write_items(TransactItems=writes)
+
+    async def _get_batch(self, keys: Sequence[tuple[str, Key]]) -> list[Mapping[str, Any] | None]:
+        request: dict[str, Any] = {}
+        for table, key in keys:
+            request.setdefault(table, {"ConsistentRead": True, "Keys": []})["Keys"].append(key)
+        for delay in (*REREAD_DELAYS, None):
+            with _translated():
+                answer = await self._client.batch_get_item(RequestItems=request)
+            if not answer.get("UnprocessedKeys"):
+                break
+            # All keys again: a caller takes what it gets as one read, so no part of it may be older than another.
+            if delay is None:
+                raise Unavailable("a batch read stayed incomplete")
+            await self._sleep(random.uniform(delay / 2, delay))
+        found = {
+            (table, item["pk"]["S"], item["sk"]["S"]): item
+            for table, items in answer["Responses"].items()
+            for item in items
+        }
+        return [found.get((table, key["pk"]["S"], key["sk"]["S"])) for table, key in keys]
+
+
+def named(**row: str | int | bool | None) -> Item:
+    """Values for expressions, `:name` → value; those that are None are left out."""
+    return values({f":{name}": it for name, it in row.items()})
+
+
+# ------------------------------------------------------------------------------------------------ errors
+
+_ERRORS: Mapping[str, type[RoomcastError]] = {
+    "ConditionalCheckFailedException": Conflict,
+    "TransactionConflictException": Unavailable,
+    "ThrottlingException": Unavailable,
+    "ProvisionedThroughputExceededException": Unavailable,
+    "RequestLimitExceeded": Unavailable,
+    "TransactionInProgressException": Unavailable,
+    "InternalServerError": Unavailable,
+    # The reasons of a cancelled transaction:
+    "ConditionalCheckFailed": Conflict,
+    "TransactionConflict": Held,
+    "ThrottlingError": Unavailable,
+    "ProvisionedThroughputExceeded": Unavailable,
+}
+"""What an answer means; of several reasons the first in this order counts."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        reasons: Sequence[Any] = error.response.get("CancellationReasons", ())
+        codes = {error_code(error), *(it.get("Code") for it in reasons)}
+        known = next((it for code, it in _ERRORS.items() if code in codes), None)
+        if known is None and answered_status(error) >= 500:
+            known = Unavailable
+        if known is None:
+            raise
+        raise known(f"{error.operation_name}: {', '.join(sorted(codes - {None, 'None'}))}") from error
+    except NO_ANSWER as error:
+        raise Unavailable(type(error).__name__) from error

@@ -1,0 +1,224 @@
+"""DynamoDB and SQS on this machine: the ministack emulator in a process of its own, on a free loopback port.
+
+It lives in an environment of its own, because it pins another botocore. What it holds is kept in the state folder: read
+when it starts, written when it stops, which it does by itself when this process is gone. A kill -9 of the emulator
+loses what was stored since it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import ClientError
+
+from adapters.aws import error_code
+from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
+from adapters.settings import table_names
+from adapters.sqs import queue_definition
+from domain.lanes import Lane
+from local.processes import Child
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.literals import QueueAttributeNameType
+
+__all__ = ["ACCOUNT", "CREDENTIALS", "REGION", "Cloud", "CloudError", "Depth", "Queues"]
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "twin", "AWS_SECRET_ACCESS_KEY": "twin"}
+"""The emulator takes any."""
+
+START_SECONDS = 60.0
+"""A start takes 0.5 s on an idle machine."""
+STOP_SECONDS = 25.0
+"""A stop takes 0.5 s, and what saving takes: about 1 s for 100,000 rows."""
+
+
+class CloudError(RuntimeError):
+    """The emulator can't run; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Lane → URL."""
+
+    urls: dict[str, str] = field(default_factory=dict)
+    dead: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages a lane holds, by what can be done with them."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    dead: int
+
+
+class Cloud:
+    """The emulator. `endpoint` and the clients are there once it has started."""
+
+    endpoint: str
+    """`http://127.0.0.1:PORT`, for every service."""
+    sqs: SQSClient
+    dynamodb: DynamoDBClient
+
+    def __init__(self, state: Path, *, reset: bool = False, python: Path | None = None) -> None:
+        """`state`: the folder for what is stored, the log and scratch files. `reset` forgets what is stored there."""
+        self._state = state
+        self._reset = reset
+        self._python = python or Path(sys.prefix) / "cloud" / "bin" / "python"
+        self._open = AsyncExitStack()
+        self._queues = Queues()
+
+    async def start(self) -> None:
+        """Raises `CloudError` if the emulator is not installed, does not start, or the state folder is in use."""
+        if not self._python.exists():
+            raise CloudError(f"the emulator is not installed in {self._python.parents[1]}; `make up` installs it")
+        try:
+            port = await self._launch()
+            self.endpoint = f"http://127.0.0.1:{port}"
+            await self._open_clients()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Let the emulator save what it holds, and end it. May be called at any time, and again."""
+        await self._open.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # ---- tables and queues
+
+    async def create_tables(self, prefix: str) -> dict[str, str]:
+        """Make the tables that are missing; connections, rooms, messages → table name."""
+        names = table_names(prefix)
+        for definition in table_definitions(names):
+            try:
+                await self.dynamodb.create_table(**definition)
+            except ClientError as error:
+                if error_code(error) != "ResourceInUseException":
+                    raise
+            table = definition["TableName"]
+            described = await self.dynamodb.describe_time_to_live(TableName=table)
+            if described["TimeToLiveDescription"].get("TimeToLiveStatus") != "ENABLED":
+                await self.dynamodb.update_time_to_live(
+                    TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
+                )
+        return names
+
+    async def create_queues(self, prefix: str, lanes: Iterable[Lane]) -> Queues:
+        """Make the queues that are missing, and give all of them the attributes that the lanes ask for."""
+        queues = Queues()
+        for lane in lanes:
+            definition = queue_definition(prefix, lane)
+            dead = await self._create_queue(definition.dead_name, definition.dead_attributes)
+            redrive = {"deadLetterTargetArn": await self._arn(dead), "maxReceiveCount": lane.max_receives}
+            attributes = {**definition.attributes, "RedrivePolicy": json.dumps(redrive)}
+            queues.urls[lane.name] = await self._create_queue(definition.name, attributes)
+            queues.dead[lane.name] = dead
+        self._queues = queues
+        return queues
+
+    async def queue_depths(self) -> dict[str, Depth]:
+        """Lane → its depth, for the queues made by `create_queues`."""
+
+        async def depth(lane: str) -> Depth:
+            own, dead = await asyncio.gather(
+                self._counts(self._queues.urls[lane]), self._counts(self._queues.dead[lane])
+            )
+            return Depth(*own, dead=sum(dead))
+
+        lanes = list(self._queues.urls)
+        return dict(zip(lanes, await asyncio.gather(*map(depth, lanes)), strict=True))
+
+    # ---- private
+
+    async def _launch(self) -> int:
+        scratch = self._state / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        environ = {
+            "BIND_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "LOG_LEVEL": "WARNING",
+            "PERSIST_STATE": "1",
+            "SERVICES": "dynamodb,sqs",
+            "SFTP_ENABLED": "0",
+            "TMPDIR": str(scratch),
+        }
+        log = self._state / "cloud.log"
+        launcher = Path(__file__).with_name("cloud_launcher.py")
+        reset = ["--reset"] if self._reset else []
+        emulator = await Child.start(self._python, launcher, self._state, *reset, environ=environ, log=log)
+        self._open.push_async_callback(emulator.end, STOP_SECONDS)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                line = await emulator.reader.readline()
+        except TimeoutError:
+            raise CloudError(f"the emulator is not ready after {START_SECONDS:g} s; see {log}") from None
+        answer: dict[str, Any] = json.loads(line) if line else {"error": f"the emulator ended at once; see {log}"}
+        if "error" in answer:
+            raise CloudError(f"{answer['error']} ({self._state})")
+        return int(answer["port"])
+
+    async def _open_clients(self) -> None:
+        session = aioboto3.Session(
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+        config = AioConfig(max_pool_connections=64, connect_timeout=5, read_timeout=30)
+        self.dynamodb = await self._open.enter_async_context(
+            session.client("dynamodb", endpoint_url=self.endpoint, config=config)
+        )
+        self.sqs = await self._open.enter_async_context(
+            session.client("sqs", endpoint_url=self.endpoint, config=config)
+        )
+
+    async def _create_queue(self, name: str, attributes: dict[str, str]) -> str:
+        # CreateQueue refuses a queue that exists with other attributes; only its kind can't be set later.
+        kind = {it: value for it, value in attributes.items() if it == "FifoQueue"}
+        await self.sqs.create_queue(QueueName=name, Attributes=_attributes(kind))
+        # The emulator answers with the host name and port that it was first started under.
+        url = f"{self.endpoint}/{ACCOUNT}/{name}"
+        rest = {it: value for it, value in attributes.items() if it not in kind}
+        await self.sqs.set_queue_attributes(QueueUrl=url, Attributes=_attributes(rest))
+        return url
+
+    async def _arn(self, url: str) -> str:
+        answer = await self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+
+    async def _counts(self, url: str) -> tuple[int, int, int]:
+        answer = await self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        attributes = answer["Attributes"]
+        return (
+            int(attributes["ApproximateNumberOfMessages"]),
+            int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+            int(attributes["ApproximateNumberOfMessagesDelayed"]),
+        )
+
+
+def _attributes(named: dict[str, str]) -> dict[QueueAttributeNameType, str]:
+    return named  # type: ignore[return-value]  # the definitions know the names

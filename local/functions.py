@@ -1,0 +1,255 @@
+"""Lambda on this machine: a function's environments are processes that take one event at a time and are kept warm.
+
+InvocationFailed
+├── FunctionError     the handler raised, or could not be imported
+├── FunctionTimeout   it ran too long; its environment was killed
+└── FunctionCrashed   its environment died within the event
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from local.cloud import ACCOUNT, CREDENTIALS, REGION
+from local.processes import Child
+
+__all__ = [
+    "Function",
+    "FunctionCrashed",
+    "FunctionError",
+    "FunctionTimeout",
+    "InvocationFailed",
+    "Invoke",
+    "Tally",
+]
+
+INIT_SECONDS = 60.0
+"""The longest that an import of the handler may take: a second on an idle machine."""
+MEMORY_MB = 512
+"""What an environment says it has; nothing enforces it."""
+STOP_SECONDS = 2.0
+
+Invoke = Callable[[Any], Awaitable[Any]]
+"""Event → result."""
+
+
+class InvocationFailed(Exception):
+    """No result. Whatever the handler did before stays done."""
+
+
+class FunctionError(InvocationFailed):
+    """The handler raised. `type` is the name of its exception, `message` that exception's text."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.type = kind
+        self.message = message
+
+
+class FunctionTimeout(InvocationFailed):
+    """The handler ran longer than the function may."""
+
+
+class FunctionCrashed(InvocationFailed):
+    """The environment's process ended within the event."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a function has done since it was made."""
+
+    invocations: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    crashes: int = 0
+    billed_ms: int = 0
+    """Whole milliseconds of each event, and of each start, as Lambda bills them."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """Requests to AWS by its handlers: `dynamodb.TransactWriteItems` → number."""
+
+
+class Function:
+    """A Lambda function: a handler, its settings, and the environments that are up."""
+
+    def __init__(
+        self,
+        name: str,
+        handler: str,
+        environ: Mapping[str, str],
+        *,
+        timeout: float,
+        max_concurrency: int,
+        log: Path,
+    ) -> None:
+        """`handler` is `module:attribute`; `timeout` is in seconds; output is appended to `log`."""
+        self.name = name
+        self.max_concurrency = max_concurrency
+        self.tally = Tally()
+        self._handler = handler
+        self._environ = environ
+        self._timeout = timeout
+        self._log = log
+        self._slots = asyncio.Semaphore(max_concurrency)
+        self._environments: set[_Environment] = set()
+        self._idle: list[_Environment] = []
+
+    async def invoke(self, event: Any) -> Any:
+        """The handler's result, once an environment is free. Raises `InvocationFailed`."""
+        async with self.free_environment() as invoke:
+            return await invoke(event)
+
+    @asynccontextmanager
+    async def free_environment(self) -> AsyncIterator[Invoke]:
+        """Wait for a free environment and hold it: the block gets the call that invokes it.
+
+        The environment's process starts at that call if none is warm.
+        """
+        async with self._slots:
+            yield self._invoke
+
+    async def warm(self, count: int = 1) -> None:
+        """Have at least `count` environments up. Raises `FunctionError` if the handler can't be imported."""
+
+        async def start() -> None:
+            async with self._slots:
+                if len(self._environments) < count:
+                    self._idle.append(await self._start())
+
+        await asyncio.gather(*(start() for _ in range(min(count, self.max_concurrency) - len(self._environments))))
+
+    @property
+    def pids(self) -> dict[int, bool]:
+        """Process id of each environment that lives → whether it is within an event."""
+        return {it.pid: it.busy for it in self._environments if it.alive}
+
+    async def stop(self) -> None:
+        """End all environments, those within an event too."""
+        await asyncio.gather(*(self._end(it, kill=it.busy) for it in list(self._environments)))
+
+    # ---- private
+
+    async def _invoke(self, event: Any) -> Any:
+        environment = await self._warm_environment() or await self._start()
+        tally = self.tally
+        tally.invocations += 1
+        try:
+            answer = await environment.run(event, self._timeout)
+        except TimeoutError:
+            tally.timeouts += 1
+            tally.billed_ms += math.ceil(self._timeout * 1000)
+            await self._end(environment)
+            raise FunctionTimeout(f"{self.name}: no result within {self._timeout:g} s") from None
+        except (EOFError, OSError):
+            tally.crashes += 1
+            await self._end(environment)
+            raise FunctionCrashed(f"{self.name}: the environment ended within an event") from None
+        except BaseException:
+            await self._end(environment)  # cancelled: what it would answer to this event must not meet the next
+            raise
+        self._idle.append(environment)
+        tally.billed_ms += math.ceil(answer["ms"])
+        tally.calls.update(answer["calls"])
+        if "error" in answer:
+            tally.errors += 1
+            raise FunctionError(answer["error"]["type"], answer["error"]["message"])
+        return json.loads(answer["result"])
+
+    async def _warm_environment(self) -> _Environment | None:
+        while self._idle:
+            environment = self._idle.pop()
+            if environment.alive:
+                return environment
+            await self._end(environment)
+        return None
+
+    async def _start(self) -> _Environment:
+        # -P: a folder called `local` where the twin is started must not hide ours.
+        command = (sys.executable, "-P", "-m", "local.environment", self._handler)
+        environment = _Environment(await Child.start(*command, environ=self._variables(), log=self._log))
+        self._environments.add(environment)
+        try:
+            async with asyncio.timeout(INIT_SECONDS):
+                hello = await environment.read()
+        except (TimeoutError, EOFError, OSError):
+            hello = {"error": {"type": "Runtime.ExitError", "message": "the environment did not start"}}
+        except BaseException:
+            await self._end(environment)
+            raise
+        if "error" in hello:
+            self.tally.errors += 1
+            await self._end(environment)
+            raise FunctionError(hello["error"]["type"], f"{self.name}: {hello['error']['message']}; see {self._log}")
+        self.tally.billed_ms += math.ceil(hello["init_ms"])
+        return environment
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            **CREDENTIALS,
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY_MB),
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": uuid.uuid4().hex,
+            "AWS_REGION": REGION,
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "POWERTOOLS_SERVICE_NAME": self.name,
+            "POWERTOOLS_TRACE_DISABLED": "true",
+            "ROOMCAST_TWIN_FUNCTION_ARN": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}",
+            **self._environ,
+        }
+
+    async def _end(self, environment: _Environment, *, kill: bool = True) -> None:
+        await environment.end(kill=kill)
+        self._environments.discard(environment)
+
+
+class _Environment:
+    """A process that runs `local.environment`."""
+
+    def __init__(self, child: Child) -> None:
+        self.busy = False
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        return self._child.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.alive
+
+    async def run(self, event: Any, timeout: float) -> dict[str, Any]:
+        """The answer to an event. Raises `TimeoutError`; `EOFError` or `OSError` where the process ended."""
+        body = msgspec.json.encode({"id": str(uuid.uuid4()), "timeout": timeout, "event": event})
+        self.busy = True
+        self._child.writer.write(len(body).to_bytes(4) + body)
+        async with asyncio.timeout(timeout):
+            answer = await self.read()
+        self.busy = False
+        return answer
+
+    async def read(self) -> dict[str, Any]:
+        header = await self._child.reader.readexactly(4)
+        answer: dict[str, Any] = json.loads(await self._child.reader.readexactly(int.from_bytes(header)))
+        return answer
+
+    async def end(self, *, kill: bool) -> None:
+        if kill:
+            self._child.kill()
+        await self._child.end(STOP_SECONDS)

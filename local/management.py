@@ -1,0 +1,138 @@
+"""API Gateway's `@connections`, and the twin's page, over HTTP. Signatures are asked for but not verified."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from aiohttp import web
+
+__all__ = ["PAYLOAD_LIMIT", "Management", "PostTally", "Sockets"]
+
+PAYLOAD_LIMIT = 128 * 1024
+"""Bytes in one post."""
+
+
+class Sockets(Protocol):
+    """The open connections. The methods answer with the HTTP status that API Gateway gives."""
+
+    def allow(self) -> bool:
+        """Take a token of the account's request rate; False if there is none."""
+        ...
+
+    def post(self, connection_id: str, frame: bytes) -> int:
+        """200; 410 where there is no open connection; 429 where its client's buffer is full."""
+        ...
+
+    def describe(self, connection_id: str) -> dict[str, Any] | None:
+        """The answer to GET; None where there is no open connection."""
+        ...
+
+    def close(self, connection_id: str) -> int:
+        """204, or 410."""
+        ...
+
+
+@dataclass(slots=True)
+class PostTally:
+    """Posts by their answers: 200, 410, 429, and all others."""
+
+    sent: int = 0
+    gone: int = 0
+    throttled: int = 0
+    failed: int = 0
+
+
+class Management:
+    """The HTTP side of a gateway."""
+
+    def __init__(
+        self,
+        stage: str,
+        sockets: Sockets,
+        *,
+        page: Callable[[], str],
+        status: Callable[[], Awaitable[dict[str, Any]]],
+        post_latency: Callable[[], float] | None = None,
+    ) -> None:
+        """`post_latency`: seconds that the next post takes before it is answered."""
+        self.posts = PostTally()
+        self._prefix = f"/{stage}/@connections/"
+        self._sockets = sockets
+        self._page = page
+        self._status = status
+        self._post_latency = post_latency
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        path = unquote(request.raw_path.partition("?")[0])
+        if path.startswith(self._prefix) and "Authorization" in request.headers:
+            connection_id = path[len(self._prefix) :]
+            if request.method == "POST":
+                return await self._post(connection_id, request)
+            return self._other(connection_id, request.method)
+        if request.method == "GET" and path == "/":
+            return web.Response(text=_PAGE.format(url=html.escape(self._page())), content_type="text/html")
+        if request.method == "GET" and path == "/twin":
+            return web.json_response(await self._status())
+        return _error(403)
+
+    async def _post(self, connection_id: str, request: web.BaseRequest) -> web.Response:
+        posts = self.posts
+        if (request.content_length or 0) > PAYLOAD_LIMIT:
+            posts.failed += 1
+            return _error(413)
+        frame = await request.read()
+        if self._post_latency is not None:
+            await asyncio.sleep(self._post_latency())
+        status = self._sockets.post(connection_id, frame) if self._sockets.allow() else 429
+        if status == 200:
+            posts.sent += 1
+            return web.Response()
+        if status == 410:
+            posts.gone += 1
+        else:
+            posts.throttled += 1
+        return _error(status)
+
+    def _other(self, connection_id: str, method: str) -> web.Response:
+        if method not in {"GET", "DELETE"}:
+            return _error(403)
+        if not self._sockets.allow():
+            return _error(429)
+        if method == "DELETE":
+            status = self._sockets.close(connection_id)
+            return web.Response(status=204) if status == 204 else _error(status)
+        description = self._sockets.describe(connection_id)
+        return _error(410) if description is None else web.json_response(description)
+
+
+_ERRORS = {
+    403: ("ForbiddenException", "Forbidden"),
+    410: ("GoneException", "Gone"),
+    413: ("PayloadTooLargeException", "Payload too large"),
+    429: ("LimitExceededException", "Limit exceeded"),
+}
+
+
+def _error(status: int) -> web.Response:
+    # The SDKs read the kind of error from the header: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
+    kind, text = _ERRORS[status]
+    body = json.dumps({"message": text})
+    return web.Response(status=status, text=body, content_type="application/json", headers={"x-amzn-ErrorType": kind})
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>roomcast</title>
+<h1>roomcast</h1>
+<p>Rooms over WebSocket, on a twin of AWS on this machine. Connect to <code>{url}</code>.</p>
+<p>What the twin is doing: <a href="/twin">/twin</a>.</p>
+</html>
+"""

@@ -1,0 +1,242 @@
+"""The twin of AWS on one machine: every part put together, and the only place where they are.
+
+sockets ── Gateway ── authorizer, connect, disconnect, message (environments)
+              ▲                          │ DynamoDB, SQS
+@connections  │                        Cloud
+              └── a function per lane ◄── EventSource
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from adapters.settings import Settings
+from domain.lanes import LANES, Lane, check_lane
+from local.cloud import REGION, Cloud
+from local.event_source import EventSource
+from local.functions import Function
+from local.gateway import BURST, RATE, Gateway, listen
+
+__all__ = ["Twin"]
+
+API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 2, "disconnect": 1, "message": 2}
+"""Function → environments at most. Its handler is `services.NAME:handler`."""
+API_TIMEOUT = 10.0
+"""Seconds."""
+WORKER = "pipeline.worker:handler"
+PREFIX = "roomcast"
+"""Of the names of tables and queues."""
+STAGE = "dev"
+
+
+class Twin:
+    """The whole service. The URLs, `functions` and `gateway` are there once it has started."""
+
+    gateway: Gateway
+    cloud: Cloud
+
+    def __init__(
+        self,
+        *,
+        state: Path,
+        lanes: Mapping[str, Lane] = LANES,
+        workers: int | None = None,
+        rate: float = RATE,
+        burst: float = BURST,
+        port: int = 0,
+        ws_port: int | None = None,
+        auth: str = "demo",
+        reset: bool = False,
+        post_latency: Callable[[], float] | None = None,
+        gateway_class: type[Gateway] = Gateway,
+    ) -> None:
+        """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
+
+        `workers`: environments of each broadcast function, instead of each lane's own number.
+        `port`: of the page and `@connections`; `ws_port`: of the sockets, the next one where it is not named. 0 is any.
+        """
+        self.lanes = {
+            name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
+        }
+        for lane in self.lanes.values():
+            check_lane(lane)
+        self.functions: dict[str, Function] = {}
+        self.sources: dict[str, EventSource] = {}
+        self._state = state
+        self._rate = rate
+        self._burst = burst
+        self._port = port
+        self._ws_port = ws_port if ws_port is not None else port and port + 1
+        self._auth = auth
+        self._reset = reset
+        self._post_latency = post_latency
+        self._gateway_class = gateway_class
+        self._started = AsyncExitStack()
+        self._ending = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve. Raises `BadSetting` for a port that is taken, `CloudError`, or `FunctionError` for a bad handler.
+
+        Cancelled, also by a `stop` meanwhile, it ends what it had started.
+        """
+        self._starting = asyncio.create_task(self._start())
+        try:
+            await self._starting
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End everything, and leave no process. May be called at any time, and again."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        async with self._ending:
+            await self._started.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def ws_url(self) -> str:
+        return self.gateway.ws_url
+
+    def endpoints(self) -> dict[str, str]:
+        """Where the twin is: ws, management, page, cloud, region."""
+        return {
+            "ws": self.gateway.ws_url,
+            "management": self.gateway.management_endpoint,
+            "page": self.gateway.page_url,
+            "cloud": self.cloud.endpoint,
+            "region": REGION,
+        }
+
+    async def status(self) -> dict[str, Any]:
+        """What the twin is doing, ready for JSON: `GET /twin` answers it on both ports."""
+        depths = await self.cloud.queue_depths()
+        tallies = [it.tally for it in self.sources.values()]
+        # SQS counts no sends: what was sent was deleted or is still there.
+        left = sum(it.visible + it.in_flight + it.delayed + it.dead for it in depths.values())
+        calls: Counter[str] = Counter()
+        for it in self.functions.values():
+            calls += it.tally.calls
+        return {
+            **self.endpoints(),
+            "functions": {name: _function_status(it) for name, it in self.functions.items()},
+            "posts": asdict(self.gateway.posts),
+            "gateway": {**asdict(self.gateway.tally), "open": self.gateway.open_connections},
+            "queues": {lane: asdict(it) for lane, it in depths.items()},
+            "sqs": {
+                "sent": left + sum(it.deleted for it in tallies),
+                "received": sum(it.messages for it in tallies),
+                "deleted": sum(it.deleted for it in tallies),
+                "dead": sum(it.dead for it in depths.values()),
+                "receives": sum(it.receives for it in tallies),
+                "empty_receives": sum(it.empty_receives for it in tallies),
+                "deletes": sum(it.deletes for it in tallies),
+                "batches": sum(it.batches for it in tallies),
+                "failed_batches": sum(it.failed_batches for it in tallies),
+            },
+            "calls": dict(calls),
+        }
+
+    # ---- private
+
+    async def _start(self) -> None:
+        ws = self._started.enter_context(listen(self._ws_port))
+        http = self._started.enter_context(listen(self._port))
+        self.cloud = Cloud(self._state, reset=self._reset)
+        self._started.push_async_callback(self.cloud.stop)
+        await self.cloud.start()
+        queues = await self.cloud.create_queues(PREFIX, self.lanes.values())
+        settings = Settings(
+            tables=await self.cloud.create_tables(PREFIX),
+            queues=queues.urls,
+            dead_letter_queues=queues.dead,
+            management_endpoint=f"http://127.0.0.1:{http.getsockname()[1]}/{STAGE}",
+            region=REGION,
+            auth=self._auth,
+            lanes=self.lanes,
+        )
+        self._make_functions(settings)
+        self._started.push_async_callback(self._stop_functions)
+        for outcome in await asyncio.gather(*(it.warm() for it in self.functions.values()), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+        self.gateway = self._gateway_class(
+            authorizer=self.functions["authorizer"],
+            connect=self.functions["connect"],
+            disconnect=self.functions["disconnect"],
+            message=self.functions["message"],
+            ws=ws,
+            http=http,
+            stage=STAGE,
+            rate=self._rate,
+            burst=self._burst,
+            post_latency=self._post_latency,
+            status=self.status,
+        )
+        self._started.push_async_callback(self.gateway.stop)
+        await self.gateway.start()
+        for name, lane in self.lanes.items():
+            self.sources[name] = EventSource(lane, queues.urls[name], self.functions[name], self.cloud.sqs)
+            self.sources[name].start()
+        self._started.push_async_callback(self._stop_sources)
+
+    def _make_functions(self, settings: Settings) -> None:
+        logs = self._state / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
+        endpoint = {"AWS_ENDPOINT_URL": self.cloud.endpoint}
+        for name, environments in API_FUNCTIONS.items():
+            self.functions[name] = Function(
+                name,
+                f"services.{name}:handler",
+                settings.as_environment() | endpoint,
+                timeout=API_TIMEOUT,
+                max_concurrency=environments,
+                log=logs / f"{name}.log",
+            )
+        for name, lane in self.lanes.items():
+            self.functions[name] = Function(
+                name,
+                WORKER,
+                replace(settings, lane=name).as_environment() | endpoint,
+                timeout=lane.timeout,
+                max_concurrency=lane.max_concurrency,
+                log=logs / f"{name}.log",
+            )
+
+    async def _stop_functions(self) -> None:
+        await asyncio.gather(*(it.stop() for it in self.functions.values()))
+
+    async def _stop_sources(self) -> None:
+        await asyncio.gather(*(it.stop() for it in self.sources.values()))
+
+
+def _function_status(function: Function) -> dict[str, Any]:
+    tally = function.tally
+    return {
+        "pids": list(function.pids),
+        "busy": [pid for pid, busy in function.pids.items() if busy],
+        "invocations": tally.invocations,
+        "errors": tally.errors,
+        "timeouts": tally.timeouts,
+        "crashes": tally.crashes,
+        "billed_ms": tally.billed_ms,
+    }

@@ -1,0 +1,181 @@
+"""A room store under test, with a room, users and connections of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from adapters import rows
+from adapters.memory import MemoryStore
+from domain.ports import RoomStore
+from domain.rooms import Connection, Entry, Member, Membership, Once, Room, ShardKey
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+__all__ = ["EPOCH", "HOUR", "NOW", "DynamoStage", "MemoryStage", "StoreStage"]
+
+NOW = 1_700_000_000_000
+HOUR = 3_600_000
+"""Milliseconds."""
+EPOCH = 5
+
+
+class StoreStage(ABC):
+    """The words of the tests: ada is in `room` by the connection `ada`, unless the test says otherwise."""
+
+    store: RoomStore
+
+    def __init__(self, store: RoomStore) -> None:
+        self.store = store
+
+    def fresh(self, number: int) -> Self:
+        """The same store, with names that nothing in it knows yet."""
+        stage = copy(self)
+        stage.room = f"room-{number}"
+        stage.user = f"ada-{number}"
+        stage.connection = f"conn{number}="
+        stage.key = ShardKey(stage.room, EPOCH, 0)
+        return stage
+
+    room: str
+    user: str
+    connection: str
+    key: ShardKey
+
+    @abstractmethod
+    async def put_members(self, members: Sequence[Member]) -> None:
+        """Put many member rows of `key` in a short time."""
+
+    @abstractmethod
+    async def put_entries(self, *bodies: dict[str, Any]) -> None:
+        """Put entries 1, 2, 3 … of the room's log in a short time."""
+
+    def member(self, connection: str = "", join_id: str = "join-1", **fields: Any) -> Member:
+        row = Member(
+            connection=connection or self.connection,
+            user=self.user,
+            name="Ada Löwe",
+            dialect="v1",
+            connected_at=NOW,
+            expires_at=NOW + 2 * HOUR,
+            join_id=join_id,
+        )
+        return replace(row, **fields)
+
+    def membership(self, join_id: str = "join-1", **fields: Any) -> Membership:
+        return replace(Membership(self.room, EPOCH, 0, join_id), **fields)
+
+    def connected(self, connection: str = "") -> Connection:
+        """A connection's row as it is handed to its first join."""
+        return Connection(
+            connection=connection or self.connection,
+            user=self.user,
+            name="Ada Löwe",
+            dialect="v1",
+            connected_at=NOW,
+            expires_at=NOW + 2 * HOUR,
+            last_room=self.room,
+        )
+
+    def once(self, seq: int = 1, **fields: Any) -> Once:
+        row = Once(
+            digest="3f", reply='{"type":"ack"}', room=self.room, epoch=EPOCH, shards=1, seq=seq, expires_at=NOW + HOUR
+        )
+        return replace(row, **fields)
+
+    def entry(self, seq: int, **body: Any) -> Entry:
+        return Entry(seq, "chat", NOW, self.user, body)
+
+    async def open_room(self) -> Room:
+        await self.store.create_room(self.room, EPOCH)
+        return await self.read_room()
+
+    async def read_room(self) -> Room:
+        room = await self.store.room(self.room)
+        assert room is not None
+        return room
+
+    async def enter(self, connection: str = "", join_id: str = "join-1") -> Membership:
+        """Connect and join, counted."""
+        member = self.member(connection, join_id)
+        await self.store.join(member, self.key, None, NOW, connect=self.connected(connection))
+        await self.store.count_join(self.key, 0)
+        return self.membership(join_id)
+
+    async def say(self, *bodies: dict[str, Any]) -> None:
+        """Append entries, each with a body."""
+        for body in bodies:
+            room = await self.read_room()
+            seq = room.head + 1
+            await self.append(room, self.entry(seq, **body), client_id=f"request-{seq}")
+
+    async def append(
+        self,
+        read: Room,
+        entry: Entry,
+        *,
+        client_id: str = "request-1",
+        sender: Membership | None = None,
+        once: Once | None = None,
+        now: int = NOW,
+    ) -> None:
+        await self.store.append(
+            read,
+            entry,
+            sender or self.membership(),
+            self.connection,
+            client_id,
+            once or self.once(entry.seq),
+            now,
+        )
+
+
+class MemoryStage(StoreStage):
+    """On `MemoryStore`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+
+    async def put_members(self, members: Sequence[Member]) -> None:
+        for it in members:
+            await self.store.join(it, self.key, None, NOW, connect=self.connected(it.connection))
+
+    async def put_entries(self, *bodies: dict[str, Any]) -> None:
+        await self.open_room()
+        await self.enter()
+        await self.say(*bodies)
+
+
+class DynamoStage(StoreStage):
+    """On `DynamoStore` against an emulator."""
+
+    def __init__(self, store: RoomStore, client: DynamoDBClient, tables: Mapping[str, str]) -> None:
+        super().__init__(store)
+        self.client = client
+        self.tables = tables
+
+    async def put_members(self, members: Sequence[Member]) -> None:
+        await self._put("rooms", [rows.member_row(it, self.key) for it in members])
+
+    async def put_entries(self, *bodies: dict[str, Any]) -> None:
+        entries = [self.entry(seq, **body) for seq, body in enumerate(bodies, 1)]
+        await self._put("messages", [rows.entry_row(self.room, EPOCH, it) for it in entries])
+
+    async def _put(self, table: str, items: Sequence[rows.Item]) -> None:
+        for start in range(0, len(items), 25):
+            puts: Any = [{"PutRequest": {"Item": it}} for it in items[start : start + 25]]
+            await self.client.batch_write_item(RequestItems={self.tables[table]: puts})
+
+    async def row(self, table: str, pk: str, sk: str) -> dict[str, Any]:
+        """A row's attributes beside its key, as plain values."""
+        answer = await self.client.get_item(TableName=self.tables[table], Key={"pk": {"S": pk}, "sk": {"S": sk}})
+        item: dict[str, Any] = dict(answer["Item"])
+        return {
+            name: int(it["N"]) if "N" in it else next(iter(it.values()))
+            for name, it in item.items()
+            if name not in {"pk", "sk"}
+        }

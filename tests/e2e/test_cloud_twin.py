@@ -1,0 +1,71 @@
+"""The twin as a whole: how it starts and ends. What it does is the other suites' matter."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from domain.errors import BadSetting
+from domain.lanes import LANES
+from local.functions import FunctionError
+from local.gateway import listen
+from local.twin import Twin
+from tests.unit.local.processes import children, until
+
+
+async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
+    """Both ports answer `/twin` with the same picture; every process that it names is gone when it has stopped."""
+    before = children()
+    async with Twin(state=tmp_path, workers=1) as twin, aiohttp.ClientSession() as http:
+        pictures = []
+        for base in (twin.endpoints()["page"], twin.ws_url.replace("ws://", "http://").removesuffix("dev")):
+            async with http.get(f"{base}twin") as answer:
+                pictures.append(await answer.json())
+        for it in pictures:
+            assert {name: it[name] for name in twin.endpoints()} == twin.endpoints()
+            assert set(it["functions"]) == {"authorizer", "connect", "disconnect", "message", *LANES}
+            assert set(it["queues"]) == set(LANES)
+            assert it["posts"] == {"sent": 0, "gone": 0, "throttled": 0, "failed": 0}
+            assert it["sqs"]["sent"] == it["sqs"]["dead"] == 0
+        pids = {pid for it in pictures[0]["functions"].values() for pid in it["pids"]}
+        assert len(pids) == 7
+        assert pids < children()
+    assert children() == before
+
+
+async def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    """The error says which port, and nothing was started."""
+    before = children()
+    with listen(0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSetting, match=str(port)):
+            await Twin(state=tmp_path, port=port, ws_port=0).start()
+    assert children() == before
+
+
+@pytest.mark.parametrize("started", [1, 4])
+async def test_a_stop_halfway_through_the_start_leaves_nothing(tmp_path: Path, started: int) -> None:
+    """While the emulator starts, and while functions do."""
+    before = children()
+    twin = Twin(state=tmp_path)
+    starting = asyncio.create_task(twin.start())
+    await until(lambda: len(children() - before) >= started)
+    await twin.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert children() == before
+    await twin.stop()
+
+
+async def test_a_handler_that_cannot_be_imported_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the function, and everything that had started has ended."""
+    monkeypatch.setattr("local.twin.WORKER", "pipeline.no_such_worker:handler")
+    before = children()
+    with pytest.raises(FunctionError, match="no_such_worker"):
+        await Twin(state=tmp_path).start()
+    assert children() == before

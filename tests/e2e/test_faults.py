@@ -1,0 +1,159 @@
+"""The whole service when something dies: a worker in the middle of a broadcast, a client without a word."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aioboto3
+
+from adapters.dynamodb import DynamoStore
+from adapters.management_api import ManagementApi, management_client_config
+from adapters.runtime import SystemClock
+from adapters.settings import table_names
+from adapters.sqs import SqsQueue
+from domain.fanout import YOUNG_MS
+from domain.lanes import LANES, override_lanes
+from domain.ports import Ports
+from domain.rooms import ShardKey
+from local.cloud import CREDENTIALS, REGION
+from local.event_source import EventSource
+from local.functions import Invoke
+from local.gateway import Gateway
+from local.twin import PREFIX, Twin
+from pipeline.batch import work
+from pipeline.broadcast import Broadcast
+from pipeline.worker import read_record
+from tests.e2e.people import Person, person
+
+MEMBERS = 200
+ROUNDS = 5
+LARGE = ("left", "right")
+
+
+async def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
+    """kill -9 of the worker in the middle of a broadcast to 200 members, ten times: everybody gets every message, and
+    while a stricken room stands still for the visibility time, other rooms are served."""
+    lanes = override_lanes(LANES, ["interactive.timeout=3", "interactive.visibility=4"])
+    async with Twin(state=tmp_path, lanes=lanes, post_latency=lambda: 0.1) as twin, AsyncExitStack() as stack:
+        members = [await stack.enter_async_context(person(twin.ws_url, "m0", "left"))]
+        for _ in range(1, MEMBERS, 10):
+            joining = (person(twin.ws_url, f"m{len(members) + it}", "left") for it in range(10))
+            members += await asyncio.gather(*map(stack.enter_async_context, joining))
+        await asyncio.gather(*(it.ask(type="join_room", roomId="right") for it in members))
+        neighbour = await stack.enter_async_context(person(twin.ws_url, "neighbour", "small"))
+        for number in range(ROUNDS):
+            for room in LARGE:
+                text = f"{room} {number}"
+                await members[0].say(text, room)
+                await _delivery_begins(members, text)
+                [pid] = [pid for pid, busy in twin.functions["interactive"].pids.items() if busy]
+                os.kill(pid, signal.SIGKILL)
+                await neighbour.say(f"beside {text}", "small")
+                await neighbour.hears(f"beside {text}")
+                assert 0 < _having(members, text) < len(members), "the kill came too late to show anything"
+            await asyncio.gather(*(it.hears(*(f"{room} {number}" for room in LARGE)) for it in members))
+        assert twin.functions["interactive"].tally.crashes == ROUNDS * len(LARGE)
+        for it in members:
+            assert sorted(set(it.messages)) == sorted(f"{room} {number}" for room in LARGE for number in range(ROUNDS))
+
+
+def _having(members: list[Person], text: str) -> int:
+    return sum(text in it.messages for it in members)
+
+
+async def _delivery_begins(members: list[Person], text: str) -> None:
+    hearing = [asyncio.create_task(it.hears(text)) for it in members]
+    await asyncio.wait(hearing, return_when=asyncio.FIRST_COMPLETED)
+    for it in hearing:
+        it.cancel()
+    await asyncio.gather(*hearing, return_exceptions=True)
+
+
+class SilentGateway(Gateway):
+    """Loses every `$disconnect`."""
+
+    def _owe_disconnect(self, connection: object) -> None:
+        pass
+
+
+class LaterClock(SystemClock):
+    """The machine's time, and then some."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead = ahead_ms
+
+    def now(self) -> int:
+        return super().now() + self._ahead
+
+
+class WorkerHere:
+    """The interactive lane's worker in this process, on real adapters and a clock of the test's."""
+
+    max_concurrency = 1
+
+    def __init__(self, ports: Ports, sockets: ManagementApi) -> None:
+        self.ports = ports
+        self.broadcast = Broadcast(ports, sockets, LANES["interactive"])
+
+    @asynccontextmanager
+    async def free_environment(self) -> AsyncIterator[Invoke]:
+        yield self.invoke
+
+    async def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        records = [read_record(it) for it in event["Records"]]
+        worked = await work(self.broadcast, self.ports.queue, LANES["interactive"], records, lambda: 10.0)
+        return {"batchItemFailures": [{"itemIdentifier": it.id} for it in worked.failed]}
+
+
+async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
+    """No close frame, no `$disconnect`: the next broadcast purges it once older than 30 s, others miss nothing."""
+    async with Twin(state=tmp_path, gateway_class=SilentGateway) as twin, AsyncExitStack() as stack:
+        session = aioboto3.Session(
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+        sockets = await stack.enter_async_context(
+            session.client(
+                "apigatewaymanagementapi",
+                endpoint_url=twin.gateway.management_endpoint,
+                config=management_client_config(64),
+            )
+        )
+        queues = await twin.cloud.create_queues(PREFIX, twin.lanes.values())
+        clock, source = LaterClock(YOUNG_MS + 1), twin.sources["interactive"]
+        store = DynamoStore(twin.cloud.dynamodb, table_names(PREFIX))
+        queue = SqsQueue(twin.cloud.sqs, queues.urls, queues.dead, clock, random.Random(0))
+        worker = WorkerHere(Ports(store, queue, clock), ManagementApi(sockets))
+        await source.stop()
+        mine = EventSource(LANES["interactive"], queues.urls["interactive"], worker, twin.cloud.sqs)
+        mine.start()
+        stack.push_async_callback(mine.stop)
+
+        ada, bob, cid = [
+            await stack.enter_async_context(person(twin.ws_url, name, "tea")) for name in ("ada", "bob", "cid")
+        ]
+        await bob.ask(type="join_room", roomId="lobby")
+        gone = bob.seen("welcome")[0]["connectionId"]
+        room = await store.room("tea")
+        assert room is not None
+        key = ShardKey("tea", room.epoch, 0)
+        assert gone in {it.connection for it in await store.members(key)}
+        await bob.vanish()
+        await ada.say("hello", "tea")
+        for someone in (ada, cid):
+            await someone.hears("hello")
+        # The broadcast ends with the census, after the purge.
+        await ada.say("and on", "tea")
+        for someone in (ada, cid):
+            await someone.hears("and on")
+            assert someone.messages == ["hello", "and on"]
+        assert gone not in {it.connection for it in await store.members(key)}
+        session_of_bob = await store.session(gone)
+        assert (session_of_bob.connection, list(session_of_bob.memberships)) == (None, [])
+        assert worker.broadcast.counts["purged"] == 1

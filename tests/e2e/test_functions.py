@@ -1,0 +1,236 @@
+"""Lambda environments as real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.functions import Function, FunctionCrashed, FunctionError, FunctionTimeout
+from tests.unit.local.processes import ROOT, children, is_running, until
+
+MakeFunction = Callable[..., Function]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
+    """Functions of the tests' handlers; all stopped at the end."""
+    made: list[Function] = []
+
+    def make(handler: str, *, timeout: float = 20, max_concurrency: int = 1, **environ: str) -> Function:
+        function = Function(
+            handler,
+            f"tests.unit.local.handlers:{handler}",
+            {"PYTHONPATH": str(ROOT), **environ},
+            timeout=timeout,
+            max_concurrency=max_concurrency,
+            log=tmp_path / "function.log",
+        )
+        made.append(function)
+        return function
+
+    yield make
+    for function in made:
+        await function.stop()
+
+
+async def test_a_handler_sees_lambdas_event_context_and_environment(make: MakeFunction) -> None:
+    """A handler gets its event, Lambda's context, and Lambda's variables beside those of the deployment."""
+    seen = await make("describe", timeout=7, ROOMCAST_LANE="retry").invoke({"body": "žluť 😀"})
+    assert seen["event"] == {"body": "žluť 😀"}
+    assert (seen["name"], seen["memory"]) == ("describe", 512)
+    assert seen["arn"].startswith("arn:aws:lambda:us-east-1:")
+    assert 0 < seen["remaining_ms"] <= 7000
+    environ = seen["environ"]
+    assert environ["ROOMCAST_LANE"] == "retry"
+    assert environ["AWS_LAMBDA_FUNCTION_NAME"] == environ["POWERTOOLS_SERVICE_NAME"] == "describe"
+    assert environ["AWS_REGION"] == "us-east-1"
+
+
+async def test_nothing_of_the_machines_aws_reaches_a_handler(
+    make: MakeFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's own profile and credentials stay outside."""
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
+    environ = (await make("describe").invoke(None))["environ"]
+    assert "AWS_PROFILE" not in environ
+    assert environ["AWS_ACCESS_KEY_ID"] == "twin"
+    assert environ["AWS_SHARED_CREDENTIALS_FILE"] == "/dev/null"
+
+
+async def test_an_environment_is_kept_warm(make: MakeFunction) -> None:
+    """The second event goes to the process that served the first, with a request id of its own."""
+    function = make("describe", max_concurrency=2)
+    first, second = await function.invoke(1), await function.invoke(2)
+    assert first["pid"] == second["pid"]
+    assert first["request_id"] != second["request_id"]
+    assert function.pids == {first["pid"]: False}
+
+
+async def test_warm_starts_environments_ahead(make: MakeFunction) -> None:
+    """`warm` has them up before the first event, and never more than the function may have."""
+    function = make("describe", max_concurrency=2)
+    await function.warm(5)
+    pids = set(function.pids)
+    assert len(pids) == 2
+    assert (await function.invoke(None))["pid"] in pids
+
+
+async def test_events_at_once_have_environments_of_their_own(make: MakeFunction, tmp_path: Path) -> None:
+    """Two events run side by side, and six need no more than the two environments allowed."""
+    folder = tmp_path / "meeting"
+    folder.mkdir()
+    function = make("meet", max_concurrency=2)
+    event = {"folder": str(folder), "count": 2}
+    assert await asyncio.gather(*(function.invoke(event) for _ in range(6))) == [2] * 6
+    assert len(function.pids) == 2
+
+
+async def test_a_held_environment_is_not_given_to_another(make: MakeFunction) -> None:
+    """Who waits for a free environment gets one only when its holder lets go."""
+    function = make("describe")
+    async with function.free_environment() as invoke:
+        waiting = asyncio.create_task(function.invoke("second"))
+        assert (await invoke("first"))["event"] == "first"
+        assert not waiting.done()
+    assert (await waiting)["event"] == "second"
+
+
+async def test_a_handlers_exception_is_an_error_with_its_text(make: MakeFunction, tmp_path: Path) -> None:
+    """Type and text come through, the trace goes to the log, and the environment serves on."""
+    function = make("fail")
+    with pytest.raises(FunctionError) as caught:
+        await function.invoke("Unauthorized")
+    assert (caught.value.type, caught.value.message) == ("ValueError", "Unauthorized")
+    pids = function.pids
+    assert await function.invoke(None) is None
+    assert function.pids == pids
+    assert (function.tally.invocations, function.tally.errors) == (2, 1)
+    log = (tmp_path / "function.log").read_text()
+    assert "told to fail with Unauthorized" in log
+    assert "Traceback" in log
+
+
+async def test_a_result_that_is_no_json_is_an_error(make: MakeFunction) -> None:
+    """Lambda hands back JSON and nothing else."""
+    with pytest.raises(FunctionError, match="not JSON serializable"):
+        await make("unserializable").invoke(None)
+
+
+async def test_a_handler_that_cannot_be_imported_is_an_error(make: MakeFunction) -> None:
+    """The error names the function and what is missing, and no process stays."""
+    function = make("no_such_handler")
+    with pytest.raises(FunctionError, match="no_such_handler"):
+        await function.warm()
+    assert function.pids == {}
+
+
+async def test_a_handler_out_of_time_is_killed(make: MakeFunction, tmp_path: Path) -> None:
+    """The time-out ends the event and the process; the next event gets a new one."""
+    function = make("hang", timeout=0.5)
+    with pytest.raises(FunctionTimeout):
+        await function.invoke(str(tmp_path / "pid"))
+    assert not is_running(int((tmp_path / "pid").read_text()))
+    assert await function.invoke(None) == "alive"
+    assert (function.tally.timeouts, function.tally.billed_ms >= 500) == (1, True)
+
+
+async def test_a_kill_within_an_event_is_noticed_at_once(make: MakeFunction, tmp_path: Path) -> None:
+    """kill -9 of a busy environment fails its event long before the time-out; the next event gets a new one."""
+    function = make("hang", timeout=600)
+    event = asyncio.create_task(function.invoke(str(tmp_path / "pid")))
+    await until((tmp_path / "pid").exists)
+    [(pid, busy)] = function.pids.items()
+    assert busy
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        with pytest.raises(FunctionCrashed):
+            await event
+    assert await function.invoke(None) == "alive"
+    assert pid not in function.pids
+    assert function.tally.crashes == 1
+
+
+async def test_a_kill_between_events_costs_nothing(make: MakeFunction) -> None:
+    """An idle environment that died is replaced, and no event fails for it."""
+    function = make("describe")
+    pid = (await function.invoke(None))["pid"]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not function.pids)
+    assert (await function.invoke(None))["pid"] != pid
+
+
+async def test_ctrl_c_does_not_end_an_environment(make: MakeFunction) -> None:
+    """Ctrl-C reaches every process of the terminal; only the twin ends its environments."""
+    function = make("describe")
+    pid = (await function.invoke(None))["pid"]
+    os.kill(pid, signal.SIGINT)
+    assert (await function.invoke(None))["pid"] == pid
+
+
+async def test_a_cancelled_event_takes_its_environment_along(make: MakeFunction, tmp_path: Path) -> None:
+    """The answer to an event that nobody waits for must not become the answer to the next."""
+    function = make("hang")
+    event = asyncio.create_task(function.invoke(str(tmp_path / "pid")))
+    await until((tmp_path / "pid").exists)
+    event.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await event
+    assert await function.invoke(None) == "alive"
+
+
+async def test_calls_to_aws_are_counted(make: MakeFunction) -> None:
+    """What the handlers' runtime counts is summed up over the events."""
+    function = make("call_aws")
+    await function.invoke(2)
+    await function.invoke(3)
+    assert function.tally.calls == {"dynamodb.Query": 5}
+
+
+async def test_stop_leaves_no_process(make: MakeFunction, tmp_path: Path) -> None:
+    """Idle and busy environments end with their function."""
+    before = children()
+    function = make("hang", max_concurrency=2)
+    await function.warm(2)
+    event = asyncio.create_task(function.invoke(str(tmp_path / "pid")))
+    await until((tmp_path / "pid").exists)
+    await function.stop()
+    with pytest.raises(FunctionCrashed):
+        await event
+    assert children() == before
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from local.functions import Function
+
+async def main() -> None:
+    root, folder = sys.argv[1], Path(sys.argv[2])
+    function = Function("hang", "tests.unit.local.handlers:hang", {"PYTHONPATH": root},
+                        timeout=600, max_concurrency=2, log=folder / "function.log")
+    await function.warm(2)
+    print(*function.pids, flush=True)
+    await function.invoke(str(folder / "pid"))
+
+asyncio.run(main())
+"""
+
+
+async def test_environments_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    """kill -9 of the process that uses them ends an idle environment, and one within an event."""
+    command: tuple[Any, ...] = (sys.executable, "-c", PARENT, ROOT, tmp_path)
+    parent = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    pids = [int(it) for it in (await parent.stdout.readline()).split()]
+    await until((tmp_path / "pid").exists)
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not any(map(is_running, pids)), seconds=10)

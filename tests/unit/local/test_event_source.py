@@ -1,0 +1,100 @@
+"""What a mapping deletes, by what the function answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from domain.lanes import Lane
+from local.event_source import EventSource
+from local.functions import Invoke
+from tests.unit.local.fakes import FakeFunction
+
+
+class FakeQueue:
+    """A client of SQS whose queue gives one batch, then nothing."""
+
+    def __init__(self, *ids: str) -> None:
+        self.deleted: list[str] = []
+        self.calls: list[int] = []
+        """Entries of each DeleteMessageBatch."""
+        self.empty = asyncio.Event()
+        self._waiting = [
+            {"MessageId": it, "ReceiptHandle": f"receipt-{it}", "Body": it, "MD5OfBody": "", "Attributes": {}}
+            for it in ids
+        ]
+
+    async def receive_message(self, *, MaxNumberOfMessages: int, **_: Any) -> dict[str, Any]:  # noqa: N803  # SQS's name
+        batch, self._waiting = self._waiting[:MaxNumberOfMessages], self._waiting[MaxNumberOfMessages:]
+        if not batch:
+            self.empty.set()
+            await asyncio.sleep(0)
+        return {"Messages": batch} if batch else {}
+
+    async def delete_message_batch(self, *, Entries: list[dict[str, str]], **_: Any) -> dict[str, Any]:  # noqa: N803
+        self.calls.append(len(Entries))
+        self.deleted += [it["ReceiptHandle"].removeprefix("receipt-") for it in Entries]
+        return {"Successful": Entries}
+
+
+class FakeWorker(FakeFunction):
+    max_concurrency = 1
+
+    @asynccontextmanager
+    async def free_environment(self) -> AsyncIterator[Invoke]:
+        yield self.invoke
+
+
+async def deleted(answer: Any, *ids: str, lane: Lane | None = None) -> FakeQueue:
+    """The queue after a function has answered to a batch of these messages."""
+    queue = FakeQueue(*ids)
+    lane = lane or Lane("retry", fifo=False)
+    source = EventSource(lane, "http://host/1/q", FakeWorker(answer), cast("Any", queue))
+    source.start()
+    await queue.empty.wait()
+    await source.stop()
+    return queue
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}, {"ok": 1}])
+async def test_no_failures_named_means_all_is_done(answer: Any) -> None:
+    """As Lambda reads an empty answer."""
+    assert (await deleted(answer, "a", "b")).deleted == ["a", "b"]
+
+
+async def test_named_failures_stay() -> None:
+    """The others are deleted."""
+    answer = {"batchItemFailures": [{"itemIdentifier": "b"}, {"itemIdentifier": "b"}]}
+    assert (await deleted(answer, "a", "b", "c")).deleted == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"batchItemFailures": [{"itemIdentifier": "stranger"}]},
+        {"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "stranger"}]},
+        {"batchItemFailures": [{"itemIdentifier": ""}]},
+        {"batchItemFailures": [{"itemIdentifier": None}]},
+        {"batchItemFailures": [{"itemIdentifier": ["a"]}]},
+        {"batchItemFailures": [{"itemId": "a"}]},
+        {"batchItemFailures": ["a"]},
+        {"batchItemFailures": {"itemIdentifier": "a"}},
+        "done",
+        ["a"],
+    ],
+)
+async def test_an_answer_that_makes_no_sense_means_that_all_failed(answer: Any) -> None:
+    """Nothing is deleted on the word of a function that names what it did not get."""
+    assert (await deleted(answer, "a", "b")).deleted == []
+
+
+async def test_a_large_batch_is_deleted_ten_at_a_time() -> None:
+    """SQS takes no more in one call."""
+    lane = Lane("ephemeral", fifo=False, batch_size=25, window=1)
+    queue = await deleted(None, *(str(number) for number in range(25)), lane=lane)
+    assert queue.calls == [10, 10, 5]
+    assert len(set(queue.deleted)) == 25

@@ -1,0 +1,284 @@
+"""A client over one WebSocket at a time: the session, a socket, the clock, and reconnects.
+
+async with connect("ws://127.0.0.1:8081/dev", user="ada", room="general") as me:
+    await me.send("general", "Hello")
+    async for event in me.events():
+        ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from msgspec import UNSET
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
+from client.events import Opaque, Released, read_event
+from client.session import Dialect, Session
+from domain.protocol import (
+    HISTORY_LIMIT,
+    SUBPROTOCOL,
+    Ack,
+    Error,
+    Event,
+    HistoryPage,
+    Joined,
+    Left,
+    Pong,
+)
+
+__all__ = ["Connection", "Page", "connect", "with_query"]
+
+OPEN_WITHIN = 10.0
+"""Seconds for a handshake."""
+CLOSE_WITHIN = 2.0
+"""Seconds for the other side to say goodbye, too."""
+PAUSE = 0.5
+PAUSE_LIMIT = 30.0
+"""Seconds before a reconnect: full jitter below 0.5 × 2^tries, at most 30."""
+MESSAGE_BYTES = 256 * 1024
+"""The longest message that is read: twice what the service sends."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_Reply = TypeVar("_Reply", Ack, Joined, Left, HistoryPage, Pong)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries of a room, oldest first. `next` is the `before` or `after` of the page that follows, if one does."""
+
+    events: Sequence[Event | Opaque]
+    epoch: int
+    head: int
+    next: int | None
+
+
+def connect(
+    url: str,
+    *,
+    room: str = "general",
+    user: str | None = None,
+    name: str | None = None,
+    token: str | None = None,
+    dialect: Dialect = "v1",
+    draw: random.Random | None = None,
+) -> Connection:
+    """A connection to be entered with `async with`, which raises `Unreachable` or `HandshakeRefused`.
+
+    `url` is the service's WebSocket URL, `user` is taken in demo mode alone, `token` is the credential elsewhere.
+    """
+    return Connection(url, room, {"userId": user, "username": name, "token": token}, dialect, draw or random.Random())
+
+
+class Connection:
+    """A member of rooms, for as long as the `async with` lasts. It reconnects by itself, and resumes."""
+
+    def __init__(self, url: str, room: str, who: dict[str, str | None], dialect: Dialect, draw: random.Random) -> None:
+        self._url = url
+        self._who = who
+        self._draw = draw
+        self._session = Session(room, new_id=lambda: uuid.uuid4().hex, draw=draw, dialect=dialect)
+        self._calls: dict[str, asyncio.Future[Event]] = {}
+        self._events: asyncio.Queue[Released | None] = asyncio.Queue()
+        self._kick = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._end: ClientError | None = None
+
+    async def __aenter__(self) -> Self:
+        socket = await self._open()
+        self._task = asyncio.create_task(self._stay(socket))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the socket. Requests that wait raise `ConnectionEnded`, and `events` ends."""
+        if self._task is not None:
+            self._task.cancel()
+            await _joined(self._task)
+
+    # ---- requests. Each raises `RequestRefused`; one that is cancelled may be carried out all the same.
+
+    async def send(self, room: str, text: str) -> Ack:
+        """Say something in a room; returns when it is stored. Survives reconnects."""
+        return await self._reply(self._session.send(room, text, self._now()), Ack)
+
+    async def join(self, room: str) -> Joined:
+        """Follow a room."""
+        return await self._reply(self._session.join(room, self._now()), Joined)
+
+    async def leave(self, room: str) -> Left:
+        """Follow a room no longer."""
+        return await self._reply(self._session.leave(room, self._now()), Left)
+
+    async def history(
+        self, room: str, *, before: int | None = None, after: int | None = None, limit: int = HISTORY_LIMIT
+    ) -> Page:
+        """A page of a room's log: the newest entries, those `before` a seq, or those `after` one."""
+        client_id = self._session.history(room, self._now(), before=before, after=after, limit=limit)
+        page = await self._reply(client_id, HistoryPage)
+        following = None if page.next is UNSET else page.next
+        return Page([read_event(it) for it in page.entries], page.epoch, page.head, following)
+
+    async def ping(self) -> Pong:
+        """Ask where the rooms are; what was lost comes through `events` soon after."""
+        return await self._reply(self._session.ping(self._now()), Pong)
+
+    async def events(self) -> AsyncIterator[Released]:
+        """What happens in the rooms, each once and in order, until the connection is closed.
+
+        They are kept until they are read. Raises `HandshakeRefused` if the service refuses a reconnect.
+        """
+        while (event := await self._events.get()) is not None:
+            yield event
+        self._events.put_nowait(None)
+        if not isinstance(self._end, ConnectionEnded) and self._end is not None:
+            raise self._end
+
+    # ---- the socket
+
+    async def _stay(self, socket: ClientConnection) -> None:
+        self._end = ConnectionEnded("the connection is closed")
+        try:
+            while True:
+                await self._converse(socket)
+                socket = await self._reopen()
+        except ClientError as error:
+            self._end = error
+        finally:
+            self._events.put_nowait(None)
+            for call in self._calls.values():
+                if not call.done():
+                    call.set_exception(self._end)
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        """Until the socket is closed, by whomever."""
+        self._session.connected(self._now())
+        writer = asyncio.create_task(self._write(socket))
+        try:
+            async for frame in socket:
+                self._deliver(self._session.receive(frame, self._now()))
+                self._kick.set()
+        except ConnectionClosed:
+            pass  # anything but a clean close; a session takes both alike
+        finally:
+            writer.cancel()
+            await socket.close()
+            self._deliver(self._session.disconnected())
+            await _joined(writer)
+
+    async def _write(self, socket: ClientConnection) -> None:
+        """Sends what the session has to send, and tells it the time."""
+        while True:
+            self._kick.clear()
+            try:
+                for frame in self._session.frames():
+                    await socket.send(frame, text=True)
+            except ConnectionClosed:
+                return
+            try:
+                async with asyncio.timeout_at(self._session.due()):
+                    await self._kick.wait()
+            except TimeoutError:
+                self._deliver(self._session.tick(self._now()))
+
+    async def _reopen(self) -> ClientConnection:
+        tries = 0
+        while True:
+            await asyncio.sleep(self._draw.uniform(0, min(PAUSE_LIMIT, PAUSE * 2.0**tries)))
+            tries += 1
+            try:
+                return await self._open()
+            except Unreachable:
+                continue
+            except HandshakeRefused as error:
+                if error.status != 429 and error.status < 500:
+                    raise
+
+    async def _open(self) -> ClientConnection:
+        url = with_query(self._url, {"roomId": self._session.room, **self._who})
+        v1 = self._session.dialect == "v1"
+        try:
+            socket = await open_socket(
+                url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)] if v1 else None,
+                compression=None,
+                max_size=MESSAGE_BYTES,
+                open_timeout=OPEN_WITHIN,
+                close_timeout=CLOSE_WITHIN,
+                proxy=None if urlsplit(url).hostname in LOOPBACK else True,
+            )
+        except InvalidStatus as error:
+            raise HandshakeRefused(error.response.status_code) from None
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
+            raise Unreachable(f"no WebSocket service answers at {self._url} ({_words(error)})") from None
+        if v1 and socket.subprotocol != SUBPROTOCOL:
+            await socket.close()
+            raise Unreachable(f"what answers at {self._url} does not speak {SUBPROTOCOL}")
+        return socket
+
+    # ---- replies and events
+
+    async def _reply(self, client_id: str, kind: type[_Reply]) -> _Reply:
+        if self._task is None or self._task.done():
+            raise self._end or ConnectionEnded("the connection is not open")
+        call: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._calls[client_id] = call
+        self._kick.set()
+        try:
+            reply = await call
+        finally:
+            del self._calls[client_id]
+        if not isinstance(reply, kind):
+            raise RequestRefused("INTERNAL", f"The service answered with `{reply.type}`")
+        return reply
+
+    def _deliver(self, released: Sequence[Released]) -> None:
+        for event in released:
+            call = self._calls.get(getattr(event, "client_id", None) or "")
+            if call is not None and not call.done():
+                if isinstance(event, Error):
+                    call.set_exception(RequestRefused(event.code, event.message, event.retry_after))
+                else:
+                    call.set_result(event)  # type: ignore[arg-type]  # only the wire's events have a clientId
+            elif not isinstance(event, Ack | Left | HistoryPage | Pong):  # those are second answers
+                self._events.put_nowait(event)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def with_query(url: str, fields: dict[str, str | None]) -> str:
+    """The URL with those of `fields` that have a value in its query."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query.update({field: value for field, value in fields.items() if value is not None})
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+async def _joined(task: asyncio.Task[None]) -> None:
+    """Until the task is over; an error in it is raised here, its cancellation is not."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+def _words(error: Exception) -> str:
+    """The reason in one line, without an address that is said already."""
+    if isinstance(error, TimeoutError):
+        return f"nothing within {OPEN_WITHIN:.0f} s"
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,57 @@
+"""What a session gives to its user: the wire's events, and two of its own."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from domain.protocol import Chat, Envelope, Event, parse_envelope
+
+__all__ = ["LogEvent", "Missed", "Opaque", "Released", "read_event"]
+
+
+class Opaque(Struct, frozen=True, kw_only=True):
+    """An event of a type that this version does not know. One with a seq is an entry of its room's log."""
+
+    type: str
+    data: Raw
+    room_id: str = ""
+    epoch: int = 0
+    seq: int = 0
+    """0 for an event that is not in the log."""
+
+
+class Missed(Struct, frozen=True, kw_only=True):
+    """Entries `first` to `last` of a room will not come: its log no longer holds them, or nobody can be asked."""
+
+    room_id: str
+    epoch: int
+    first: int
+    last: int
+
+
+LogEvent = Chat | Opaque
+"""An entry of a room's log."""
+Released = Event | Opaque | Missed
+
+
+class _Place(Struct, frozen=True, rename="camel"):
+    room_id: str = ""
+    epoch: int = 0
+    seq: int = 0
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_place = msgspec.json.Decoder(_Place)
+
+
+def read_event(frame: str | bytes | Raw) -> Event | Opaque:
+    """The event in a frame, a batch, or a page. Raises `ValueError` if it is none."""
+    event = parse_envelope(frame)
+    if event is not None:
+        return event
+    envelope = _envelope.decode(frame)
+    place = _place.decode(envelope.data)
+    return Opaque(
+        type=envelope.type, data=envelope.data.copy(), room_id=place.room_id, epoch=place.epoch, seq=place.seq
+    )

@@ -1,0 +1,104 @@
+"""One room's log as a client follows it: each entry once, in order, however often and in whatever order it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from client.events import LogEvent, Missed
+
+__all__ = ["HELD_LIMIT", "UNPLACED", "Following"]
+
+UNPLACED = -1
+"""The cursor before it is known where in the log this client begins."""
+HELD_LIMIT = 1_000
+"""Entries kept at most while earlier ones are missing; those beyond come again by history."""
+
+
+class Following:
+    """Where a client is in a room. Epochs rise: a later one is another room of the same name, and begins anew."""
+
+    __slots__ = ("asked", "cursor", "epoch", "held", "held_limit", "known", "room")
+
+    def __init__(self, room: str, held_limit: float = HELD_LIMIT) -> None:
+        self.room = room
+        self.held_limit = held_limit
+        self.epoch = UNPLACED
+        self.cursor = UNPLACED
+        """The last seq that was released."""
+        self.known = 0
+        """The highest seq that is known to be stored."""
+        self.held: dict[int, LogEvent] = {}
+        self.asked: int | None = None
+        """What was known when history was asked for; None while no answer is owed."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether entries are known that were not released."""
+        return self.placed and self.cursor < self.known
+
+    @property
+    def placed(self) -> bool:
+        return self.cursor != UNPLACED
+
+    def arrive(self, event: LogEvent) -> Sequence[LogEvent]:
+        """An entry came; returns those that are now next in order."""
+        if event.epoch == self.epoch and event.seq == self.cursor + 1 and not self.held:
+            self.cursor = event.seq
+            self.known = max(self.known, event.seq)
+            return (event,)
+        self.hold(event)
+        return self._release()
+
+    def hold(self, event: LogEvent, *, asked_for: bool = False) -> None:
+        """Keep an entry until its turn, unless it is old, or too many wait that can be asked for again."""
+        if event.epoch > self.epoch:
+            self._begin(event.epoch)
+        if event.epoch < self.epoch or event.seq <= self.cursor:
+            return
+        self.known = max(self.known, event.seq)
+        if asked_for or len(self.held) < self.held_limit:
+            self.held[event.seq] = event
+
+    def place(self, epoch: int, head: int) -> Sequence[LogEvent]:
+        """The room stands at `head`. The first time this is where the client begins, or at the first entry it holds:
+        that one was pushed to it, so it was a member already."""
+        if epoch < self.epoch:
+            return ()
+        if epoch > self.epoch:
+            self._begin(epoch)
+        if not self.placed:
+            self.cursor = min([head, *(seq - 1 for seq in self.held)])
+        self.known = max(self.known, head)
+        return self._release()
+
+    def fill(self, entries: Iterable[LogEvent], covered: int) -> list[LogEvent | Missed]:
+        """History gave `entries`, and has nothing else up to `covered`: what is still missing there is gone."""
+        for event in entries:
+            self.hold(event, asked_for=True)
+        released: list[LogEvent | Missed] = [*self._release()]
+        while self.placed and self.cursor < covered:
+            last = min(covered, *(seq - 1 for seq in self.held)) if self.held else covered
+            released.append(Missed(room_id=self.room, epoch=self.epoch, first=self.cursor + 1, last=last))
+            self.cursor = last
+            released += self._release()
+        return released
+
+    def surrender(self) -> list[LogEvent | Missed]:
+        """Release all that is held, in order: nothing will come between any more."""
+        if not self.held:
+            return []
+        if not self.placed:
+            self.cursor = min(self.held) - 1
+        return self.fill((), max(self.held))
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch, self.cursor, self.known, self.asked = epoch, UNPLACED, 0, None
+        self.held.clear()
+
+    def _release(self) -> list[LogEvent]:
+        released: list[LogEvent] = []
+        if self.placed:
+            while (event := self.held.pop(self.cursor + 1, None)) is not None:
+                self.cursor = event.seq
+                released.append(event)
+        return released

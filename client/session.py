@@ -1,0 +1,382 @@
+"""A client's side of the conversation: frames in, events and frames out. No socket, no clock, no chance of its own.
+
+1. Requests carry a `clientId`; a request without an answer is sent again with the same one: after a reconnect, after
+   `ROOM_BUSY`, `INTERNAL` or API Gateway's own error, and when no answer comes in time. It is carried out once.
+2. Joins, leaves and messages of a room stand in one line, and the next goes out when the one before is answered: only
+   so is their order promised.
+3. A room's entries are released once each, by seq. What is missing below a seq that the room is known to have reached
+   is asked for, with one `history` request at a time.
+4. A room joined for the first time, or made anew (another epoch), begins at the head it is at.
+5. After a reconnect every room is joined again with `since`.
+
+With `dialect="recipe"` rules 3 and 5 fall away, since those clients know neither `since` nor history: entries are
+ordered among themselves, and a connection begins where its `welcome` says.
+
+`now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from client.events import LogEvent, Opaque, Released, read_event
+from client.following import HELD_LIMIT, Following
+from client.outbox import RETRYABLE, Outbox, Pending
+from domain.protocol import (
+    HISTORY_LIMIT,
+    Ack,
+    Batch,
+    Chat,
+    ChatMessage,
+    Error,
+    Event,
+    Head,
+    HistoryPage,
+    HistoryRequest,
+    Joined,
+    JoinRoom,
+    LeaveRoom,
+    Left,
+    Ping,
+    Pong,
+    Welcome,
+)
+
+__all__ = ["Dialect", "Session"]
+
+PING_EVERY = 240.0
+"""Seconds between pings, ± 20 %: whatever else failed, a client has all it is owed after its next ping."""
+WELCOME_WITHIN = 10.0
+"""Seconds after which the first room is joined again, because the `welcome` that says where it stands may be lost."""
+
+Dialect = Literal["v1", "recipe"]
+
+
+class Session:
+    """The conversation of one client, over as many connections as it takes."""
+
+    def __init__(
+        self,
+        room: str,
+        *,
+        new_id: Callable[[], str],
+        draw: random.Random,
+        dialect: Dialect = "v1",
+        observe: Callable[[LogEvent, bool], None] | None = None,
+    ) -> None:
+        """`observe` sees every log entry as it comes off the wire, before ordering, with True if it was asked for."""
+        self.dialect: Dialect = dialect
+        self._new_id = new_id
+        self._draw = draw
+        self._observe = observe
+        self._first_room = room
+        self._rooms: dict[str, Following] = {}
+        self._outbox = Outbox(draw)
+        self._resumes = False
+        self._ping_due = math.inf
+        self._welcome_due = math.inf
+        self._follow(room)
+
+    # ---- what the user asks for. Each returns the clientId that the reply will carry.
+
+    def send(self, room: str, text: str, now: float) -> str:
+        """Say something in a room. Raises `RequestRefused` if it can't fit into a frame."""
+        return self._outbox.ask(ChatMessage(client_id=self._new_id(), room_id=room, message=text), now, line=room)
+
+    def join(self, room: str, now: float) -> str:
+        """Follow a room."""
+        self._follow(room)
+        return self._outbox.ask(JoinRoom(client_id=self._new_id(), room_id=room), now, line=room)
+
+    def leave(self, room: str, now: float) -> str:
+        """Follow a room no longer."""
+        return self._outbox.ask(LeaveRoom(client_id=self._new_id(), room_id=room), now, line=room)
+
+    def history(
+        self, room: str, now: float, *, before: int | None = None, after: int | None = None, limit: int = HISTORY_LIMIT
+    ) -> str:
+        """A page of a room's log; it moves no cursor."""
+        request = HistoryRequest(client_id=self._new_id(), room_id=room, before=before, after=after, limit=limit)
+        return self._outbox.ask(request, now)
+
+    def ping(self, now: float, *, ours: bool = False) -> str:
+        """Ask where the rooms are; entries that were lost are then asked for."""
+        rooms = self._rooms.values()
+        # Without cursors the answer names all rooms, also one of which nothing is known yet.
+        cursors = {it.room: it.cursor for it in rooms} if all(it.placed for it in rooms) else None
+        return self._outbox.ask(Ping(client_id=self._new_id(), cursors=cursors), now, ours=ours)
+
+    # ---- the connection
+
+    @property
+    def room(self) -> str:
+        """The room to name when the next connection is opened, since it joins one."""
+        return self._first_room if self._first_room in self._rooms else next(iter(self._rooms), self._first_room)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request waits for its answer."""
+        return not self._outbox.empty
+
+    def cursor(self, room: str) -> tuple[int, int] | None:
+        """(epoch, last seq released) of a room, once it is known where the client begins."""
+        following = self._rooms.get(room)
+        return (following.epoch, following.cursor) if following is not None and following.placed else None
+
+    def connected(self, now: float) -> None:
+        """A connection is open. It was opened naming `room`, and is a member there."""
+        if self._resumes:
+            self._resume(now)
+        else:
+            self._welcome_due = now + WELCOME_WITHIN
+        if self.dialect == "v1":
+            self._resumes = True
+            self._ping_due = now + self._ping_pause()
+        self._outbox.connected(now)
+
+    def disconnected(self) -> Sequence[Released]:
+        """The connection has ended; returns what will not be completed any more."""
+        self._outbox.disconnected()
+        self._ping_due = self._welcome_due = math.inf
+        for following in self._rooms.values():
+            following.asked = None
+        if self.dialect == "v1":
+            return ()
+        released = [event for it in self._rooms.values() for event in it.surrender()]
+        self._first_room = self.room
+        self._rooms.clear()
+        self._follow(self._first_room)
+        return released
+
+    def frames(self) -> list[bytes]:
+        """The frames to send now, in order; they are handed out once."""
+        return self._outbox.frames()
+
+    def receive(self, frame: str | bytes, now: float) -> Sequence[Released]:
+        """A frame came; returns what it lets the user have, in order."""
+        try:
+            event = read_event(frame)
+        except ValueError:
+            return self._foreign(frame, now)
+        return self._answer(event, now)
+
+    # ---- time
+
+    def due(self) -> float | None:
+        """When `tick` is wanted next."""
+        due = min(self._ping_due, self._welcome_due, self._outbox.due())
+        return None if due == math.inf else due
+
+    def tick(self, now: float) -> Sequence[Released]:
+        """Do what is due; returns refusals of requests that have been tried often enough."""
+        released: list[Released] = []
+        if not self._outbox.open:
+            return released
+        for pending in self._outbox.overdue(now):
+            words = f"No answer to {pending.tries} tries"
+            error = Error(code="INTERNAL", message=words, request=pending.request.type, client_id=pending.client_id)
+            released += self._give_up(pending, error, now)
+        if self._ping_due <= now:
+            self._ping_due = now + self._ping_pause()
+            self.ping(now, ours=True)
+        if self._welcome_due <= now:
+            self._welcome_due = math.inf
+            if self.cursor(self.room) is None:
+                request = JoinRoom(client_id=self._new_id(), room_id=self.room)
+                self._outbox.ask(request, now, line=self.room, ours=True)
+        return released
+
+    # ---- events
+
+    def _answer(self, event: Event | Opaque, now: float) -> Sequence[Released]:
+        if type(event) is Chat:
+            return self._entry(event, now)
+        answer = _ANSWERS.get(type(event))
+        return answer(self, event, now) if answer is not None else (event,)
+
+    def _entry(self, event: LogEvent, now: float) -> Sequence[Released]:
+        if self._observe is not None:
+            self._observe(event, False)
+        following = self._rooms.get(event.room_id)
+        if following is None:
+            return ()
+        released = following.arrive(event)
+        if following.behind:
+            self._fill(following, now)
+        return released
+
+    def _opaque(self, event: Opaque, now: float) -> Sequence[Released]:
+        return self._entry(event, now) if event.seq else (event,)
+
+    def _batch(self, batch: Batch, now: float) -> Sequence[Released]:
+        return [released for event in _readable(batch.events) for released in self._answer(event, now)]
+
+    def _welcomed(self, welcome: Welcome, now: float) -> Sequence[Released]:
+        return [welcome, *self._placed(welcome.room_id, welcome.epoch, welcome.head, now)]
+
+    def _beacon(self, head: Head, now: float) -> Sequence[Released]:
+        return self._placed(head.room_id, head.epoch, head.seq, now)
+
+    def _ponged(self, pong: Pong, now: float) -> Sequence[Released]:
+        pending = self._outbox.finish(pong.client_id, now)
+        released: list[Released] = [] if pending is not None and pending.ours else [pong]
+        for room, head in pong.heads.items():
+            released += self._placed(room, head.epoch, head.seq, now)
+        return released
+
+    def _acked(self, ack: Ack, now: float) -> Sequence[Released]:
+        self._outbox.finish(ack.client_id, now)
+        return (ack,)
+
+    def _joined(self, joined: Joined, now: float) -> Sequence[Released]:
+        pending = self._outbox.finish(joined.client_id, now)
+        if self.dialect == "recipe":
+            self._rooms = {room: it for room, it in self._rooms.items() if room == joined.room_id}
+        following = self._follow(joined.room_id) if pending is not None else self._rooms.get(joined.room_id)
+        if following is None:
+            return (joined,)
+        begins = not following.placed or joined.epoch != following.epoch
+        for event in self._entries(joined.events):
+            following.hold(event, asked_for=True)
+        placed = self._placed(joined.room_id, joined.epoch, joined.head, now)
+        return [joined, *placed] if begins or pending is None or not pending.ours else placed
+
+    def _left(self, left: Left, now: float) -> Sequence[Released]:
+        pending = self._outbox.finish(left.client_id, now)
+        self._rooms.pop(left.room_id, None)
+        return () if pending is not None and pending.ours else (left,)
+
+    def _history(self, page: HistoryPage, now: float) -> Sequence[Released]:
+        pending = self._outbox.finish(page.client_id, now)
+        if pending is None or not pending.ours:
+            return (page,)
+        following = self._rooms.get(page.room_id)
+        if following is None or page.epoch < following.epoch:
+            return ()
+        asked, following.asked = following.asked or 0, None
+        entries = self._entries(page.entries)
+        released: list[Released] = []
+        if page.epoch == following.epoch:
+            last = entries[-1].seq if entries else following.cursor
+            # A page that ends the log holds all that was known to be stored when it was asked for.
+            ended = page.next is UNSET or not entries
+            released += following.fill(entries, max(last, asked) if ended else last)
+        return [*released, *self._placed(page.room_id, page.epoch, page.head, now)]
+
+    def _refused(self, error: Error, now: float) -> Sequence[Released]:
+        pending = self._outbox.waiting(error.client_id)
+        if pending is None:
+            return (error,)
+        if error.code in RETRYABLE and pending.patient:
+            self._outbox.postpone(pending, now, error.retry_after or 0.0)
+            return ()
+        return self._give_up(pending, error, now)
+
+    def _foreign(self, frame: str | bytes, now: float) -> Sequence[Released]:
+        """A frame that is no event: API Gateway's own error, which names no request, or nothing we know."""
+        try:
+            _gateway_error.decode(frame)
+        except ValueError:
+            return ()
+        self._outbox.postpone_all(now)
+        return ()
+
+    def _give_up(self, pending: Pending, error: Error, now: float) -> Sequence[Released]:
+        self._outbox.finish(pending.client_id, now)
+        request = pending.request
+        if isinstance(request, JoinRoom):
+            following = self._rooms.get(request.room_id)
+            if following is not None and (pending.ours or not following.placed):
+                del self._rooms[request.room_id]
+            return (error,)
+        if not pending.ours:
+            return (error,)
+        if isinstance(request, HistoryRequest):
+            following = self._rooms.get(request.room_id)
+            if following is not None and following.asked is not None:
+                asked, following.asked = following.asked, None
+                return following.fill((), asked)
+        return ()
+
+    # ---- rooms
+
+    def _follow(self, room: str) -> Following:
+        if room not in self._rooms:
+            self._rooms[room] = Following(room, HELD_LIMIT if self.dialect == "v1" else math.inf)
+        return self._rooms[room]
+
+    def _placed(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
+        following = self._rooms.get(room)
+        if following is None:
+            return ()
+        released = following.place(epoch, head)
+        if following.behind:
+            self._fill(following, now)
+        return released
+
+    def _fill(self, following: Following, now: float) -> None:
+        # The answer to a join under way may bring all of it.
+        joining = isinstance(self._outbox.first(following.room), JoinRoom)
+        if joining or following.asked is not None or self.dialect == "recipe":
+            return
+        following.asked = following.known
+        request = HistoryRequest(client_id=self._new_id(), room_id=following.room, after=following.cursor)
+        self._outbox.ask(request, now, ours=True)
+
+    def _resume(self, now: float) -> None:
+        named = self.room
+        for room, following in self._rooms.items():
+            if isinstance(self._outbox.first(room), JoinRoom):
+                continue
+            since, epoch = (following.cursor, following.epoch) if following.placed else (None, None)
+            request = JoinRoom(client_id=self._new_id(), room_id=room, since=since, epoch=epoch)
+            self._outbox.ask(request, now, line=room, ours=True, first=True)
+        if named not in self._rooms:
+            # A connection joins a room when it opens, wanted or not.
+            request_to_leave = LeaveRoom(client_id=self._new_id(), room_id=named)
+            self._outbox.ask(request_to_leave, now, line=named, ours=True, first=True)
+
+    def _entries(self, raws: Iterable[Raw]) -> list[LogEvent]:
+        entries = [event for event in _readable(raws) if isinstance(event, Chat | Opaque)]
+        if self._observe is not None:
+            for event in entries:
+                self._observe(event, True)
+        return entries
+
+    def _ping_pause(self) -> float:
+        return PING_EVERY * self._draw.uniform(0.8, 1.2)
+
+
+class _GatewayError(Struct):
+    message: str
+    connection_id: str = msgspec.field(name="connectionId")
+    request_id: str = msgspec.field(name="requestId")
+
+
+def _readable(raws: Iterable[Raw]) -> Iterator[Event | Opaque]:
+    for raw in raws:
+        try:
+            yield read_event(raw)
+        except ValueError:
+            continue  # as good as lost: an entry that counts comes again by history
+
+
+_gateway_error = msgspec.json.Decoder(_GatewayError)
+_ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
+    Opaque: Session._opaque,
+    Batch: Session._batch,
+    Welcome: Session._welcomed,
+    Head: Session._beacon,
+    Pong: Session._ponged,
+    Ack: Session._acked,
+    Joined: Session._joined,
+    Left: Session._left,
+    HistoryPage: Session._history,
+    Error: Session._refused,
+}

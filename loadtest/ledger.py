@@ -1,0 +1,111 @@
+"""The books of a run: which messages are under way, which are answered, who was given which, and how late."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Mapping, Sequence
+
+from client.outbox import RETRYABLE, encode_request
+from domain.protocol import Ack, Chat, ChatMessage, Error
+from loadtest.audit import Receipt
+from loadtest.clients import LoadClient
+from loadtest.plan import Message
+
+__all__ = ["Ledger"]
+
+REPLY_WITHIN = 10.0
+"""Seconds after which a message without an answer is sent again."""
+PAUSE_LIMIT = 2.0
+"""Seconds of jitter on top of what the service asks for."""
+TRIES = 12
+"""How often a message is sent before it is given up."""
+
+
+class Ledger:
+    """What clients report, by message. Times are in seconds of the event loop's clock."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.messages: list[Message] = []
+        self.under_way: dict[str, Message] = {}
+        """By clientId, those without an answer for good."""
+        self.retries = 0
+        self.last_arrival = 0.0
+        """When any client was last given a message or an answer."""
+        self.latencies = array("d")
+        """From when it was due to each client's having it."""
+        self.acks = array("d")
+        """From when it was due to its ack."""
+        self._draw = draw
+        self._by_text: dict[str, Message] = {}
+        self._receipts: dict[Receipt, Receipt] = {}
+
+    def open(self, messages: Sequence[Message]) -> None:
+        """These messages are to come."""
+        self.messages = list(messages)
+        self._by_text = {it.text: it for it in messages}
+
+    def send(self, message: Message, clients: Mapping[int, LoadClient], now: float) -> None:
+        """Send a message, for the first time or again; one whose sender has no socket right now waits for it."""
+        frame = encode_request(ChatMessage(client_id=message.client_id, room_id=message.room, message=message.text))
+        self.under_way[message.client_id] = message
+        message.again_at = now + REPLY_WITHIN
+        message.tries += 1
+        if not clients[message.sender].write(frame):
+            message.again_at = now + 1.0
+        elif message.sent_at is None:
+            message.sent_at = now
+        else:
+            self.retries += 1
+
+    def send_due(self, clients: Mapping[int, LoadClient], now: float) -> None:
+        """Send again what has waited long enough."""
+        for message in [it for it in self.under_way.values() if it.again_at <= now]:
+            if message.tries < TRIES:
+                self.send(message, clients, now)
+            else:
+                del self.under_way[message.client_id]
+
+    def missing(self, members: Mapping[str, int]) -> int:
+        """Deliveries still owed: of each acknowledged message to the members of its room."""
+        return sum(max(0, members[it.room] - it.received) for it in self.messages if it.acknowledged_at is not None)
+
+    # ---- what clients report
+
+    def connected(self, client: int, now: float) -> None:
+        for message in self.under_way.values():
+            if message.sender == client:
+                message.again_at = now
+
+    def receipt(self, chat: Chat) -> Receipt:
+        message = self._by_text.get(chat.message)
+        text = chat.message if message is None else message.text
+        receipt = Receipt(chat.room_id, chat.epoch, chat.seq, text)
+        return self._receipts.setdefault(receipt, receipt)
+
+    def delivered(self, chat: Chat, now: float) -> None:
+        self.last_arrival = now
+        message = self._by_text.get(chat.message)
+        if message is not None:
+            message.received += 1
+            message.last_at = now
+            self.latencies.append(now - message.due)
+
+    def acknowledged(self, ack: Ack, now: float) -> None:
+        self.last_arrival = now
+        message = self.under_way.pop(ack.client_id or "", None)
+        if message is not None:
+            message.acknowledged_at = now
+            message.epoch, message.seq = ack.epoch, ack.seq
+            self.acks.append(now - message.due)
+
+    def refused(self, error: Error, now: float) -> None:
+        message = self.under_way.get(error.client_id or "")
+        if message is None:
+            return
+        if error.code in RETRYABLE:
+            pause = self._draw.uniform(0, min(PAUSE_LIMIT, 0.1 * 2.0**message.tries))
+            message.again_at = now + (error.retry_after or 0.0) + pause
+        else:
+            message.refusal = error.code
+            del self.under_way[message.client_id]

@@ -1,0 +1,175 @@
+"""`roomcast chat`: a room in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+from client.connection import Connection, connect
+from client.errors import ClientError, RequestRefused
+from client.events import Missed, Opaque, Released
+from domain.protocol import Chat, Error, Event, Welcome
+
+__all__ = ["talk"]
+
+ANSWER_WITHIN = 10.0
+"""Seconds before the user is told that an answer takes its time."""
+HISTORY = 20
+"""Entries that /history shows."""
+HELP = """\
+TEXT or /chat TEXT  say it in the room you are in
+/join ROOM          go to a room, and follow it from now on
+/leave              follow the room you are in no longer
+/history [N]        show its last messages
+/quit               end"""
+
+
+def talk(*, url: str, room: str, user: str | None, name: str | None, token: str | None) -> None:
+    """Until the user leaves. Raises `ClientError` when there is no service, or it refuses."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_talk(connect(url, room=room, user=user, name=name, token=token), room))
+
+
+async def _talk(connection: Connection, room: str) -> None:
+    async with connection as me:
+        terminal = _Terminal(me, room)
+        tasks = {asyncio.create_task(terminal.listen()), asyncio.create_task(terminal.obey(_lines()))}
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.result()
+
+
+class _Terminal:
+    def __init__(self, me: Connection, room: str) -> None:
+        self._me = me
+        self._room: str | None = room
+        self._user = ""
+
+    async def listen(self) -> None:
+        """Show what happens."""
+        async for event in self._me.events():
+            line = self._line(event)
+            if line is not None:
+                _show(line)
+
+    async def obey(self, lines: AsyncIterator[str]) -> None:
+        """Do what the user types, one after the other, until /quit or the end of the input."""
+        async for line in lines:
+            text = line.strip()
+            if text == "/quit":
+                return
+            if text:
+                await self._do(text)
+
+    async def _do(self, text: str) -> None:
+        word, _, rest = text.partition(" ") if text.startswith("/") else ("/chat", "", text)
+        command = _COMMANDS.get(word)
+        if command is None:
+            _show(f"! there is no {word}; /help lists the commands")
+            return
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await command(self, rest.strip())
+        except TimeoutError:
+            _show(f"! no answer to {word} yet; it is sent again until there is one")
+        except RequestRefused as error:
+            _show(f"! {error.message} ({error.code})")
+        except ClientError as error:
+            _show(f"! {error}")
+
+    async def _chat(self, text: str) -> None:
+        if self._room is None:
+            _show("! you are in no room; /join ROOM")
+        elif text:
+            await self._me.send(self._room, text)
+
+    async def _join(self, room: str) -> None:
+        if not room:
+            _show("! which room? /join ROOM")
+            return
+        joined = await self._me.join(room)
+        self._room = joined.room_id
+        _show(f"* you are in {joined.room_id}, where {joined.head} messages have been said")
+
+    async def _leave(self, _: str) -> None:
+        if self._room is None:
+            _show("! you are in no room")
+            return
+        room, self._room = self._room, None
+        await self._me.leave(room)
+        _show(f"* you have left {room}")
+
+    async def _history(self, count: str) -> None:
+        if self._room is None:
+            _show("! you are in no room; /join ROOM")
+        elif count and not (count.isdecimal() and 1 <= int(count) <= 100):
+            _show("! /history takes a number from 1 to 100")
+        else:
+            page = await self._me.history(self._room, limit=int(count or HISTORY))
+            for event in page.events:
+                if isinstance(event, Chat):
+                    _show(f"{event.seq:>5}  {event.sender_name}: {event.message}")
+            if not page.events:
+                _show(f"* nothing has been said in {self._room} yet")
+
+    async def _help(self, _: str) -> None:
+        for line in HELP.splitlines():
+            _show(line)
+
+    def _line(self, event: Released) -> str | None:
+        match event:
+            case Chat() if event.sender_id != self._user:
+                place = "" if event.room_id == self._room else f"[{event.room_id}] "
+                return f"{place}{event.sender_name}: {event.message}"
+            case Welcome():
+                first = not self._user
+                self._user = event.user_id
+                return f"* {event.message} You are {event.user_id}; /help lists the commands." if first else None
+            case Missed():
+                return f"* messages {event.first} to {event.last} of {event.room_id} are lost"
+            case Error():
+                return f"! {event.message} ({event.code})"
+            case Opaque() | Event():
+                return None
+
+
+async def _lines() -> AsyncIterator[str]:
+    """The lines of standard input, whatever it is: only a thread can wait for a terminal, a pipe and a file alike."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        rest = b""
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            while chunk := os.read(sys.stdin.fileno(), 65_536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    loop.call_soon_threadsafe(queue.put_nowait, line.decode("utf-8", "replace"))
+            loop.call_soon_threadsafe(queue.put_nowait, rest.decode("utf-8", "replace"))
+            loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    # A daemon: nothing can end a read of a terminal, and the program must not wait for one.
+    threading.Thread(target=read, daemon=True).start()
+    while (line := await queue.get()) is not None:
+        yield line
+
+
+def _show(line: str) -> None:
+    """Print a line. What others wrote must not steer this terminal."""
+    print("".join(it if it.isprintable() else "\N{REPLACEMENT CHARACTER}" for it in line), flush=True)
+
+
+_COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
+    "/chat": _Terminal._chat,
+    "/join": _Terminal._join,
+    "/leave": _Terminal._leave,
+    "/history": _Terminal._history,
+    "/help": _Terminal._help,
+}

@@ -1,0 +1,470 @@
+"""The session by hand: frames in, events and frames out, with a clock and ids of the test's own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from client.errors import RequestRefused
+from client.events import LogEvent, Missed, Opaque, Released
+from client.following import HELD_LIMIT
+from client.outbox import REPLY_WITHIN, TRIES
+from client.session import PING_EVERY, WELCOME_WITHIN, Dialect, Session
+from domain.protocol import Ack, Chat, Error, Joined, Left, Welcome
+
+GATEWAY_ERROR = '{"message": "Internal server error", "connectionId": "c", "requestId": "r"}'
+
+
+class Talk:
+    """A session with a counter for ids and helpers that speak the wire."""
+
+    def __init__(self, dialect: Dialect = "v1", *, head: int | None = 0) -> None:
+        ids = itertools.count(1)
+        self.observed: list[tuple[int, bool]] = []
+        self.session = Session(
+            "den", new_id=lambda: f"id-{next(ids)}", draw=random.Random(7), dialect=dialect, observe=self._observe
+        )
+        self.now = 100.0
+        self.session.connected(self.now)
+        if head is not None:
+            self.welcome(head)
+
+    def _observe(self, event: LogEvent, asked_for: bool) -> None:
+        self.observed.append((event.seq, asked_for))
+
+    def give(self, kind: str, **data: Any) -> Sequence[Released]:
+        return self.session.receive(event(kind, **data), self.now)
+
+    def welcome(self, head: int, epoch: int = 1) -> Sequence[Released]:
+        words = {"connectionId": "c", "userId": "u", "message": "hi", "protocol": 1, "timestamp": 1, "sentAt": 1}
+        return self.give("welcome", roomId="den", epoch=epoch, head=head, **words)
+
+    def push(self, *seqs: int, epoch: int = 1, room: str = "den") -> list[int]:
+        """Entries come one by one; the seqs that were released."""
+        released: list[int] = []
+        for seq in seqs:
+            released += seqs_of(self.session.receive(chat(seq, epoch, room), self.now))
+        return released
+
+    def asked(self) -> list[dict[str, Any]]:
+        """What the session sends now."""
+        return [json.loads(it) for it in self.session.frames()]
+
+    def ask(self) -> dict[str, Any]:
+        """The one request that the session sends now."""
+        (request,) = self.asked()
+        return request
+
+    def pages(self, client_id: str, seqs: Sequence[int], head: int, **more: Any) -> Sequence[Released]:
+        """The answer to a history request."""
+        entries = [json.loads(chat(it)) for it in seqs]
+        return self.give("history", clientId=client_id, roomId="den", epoch=1, head=head, entries=entries, **more)
+
+    def reconnect(self) -> list[dict[str, Any]]:
+        self.session.disconnected()
+        self.session.connected(self.now)
+        return self.asked()
+
+
+def event(kind: str, **data: Any) -> str:
+    return json.dumps({"type": kind, "data": data})
+
+
+def chat(seq: int, epoch: int = 1, room: str = "den") -> str:
+    words = {"messageId": f"m{seq}", "senderId": "s", "senderName": "S", "message": f"text {seq}"}
+    return event("chat", roomId=room, epoch=epoch, seq=seq, timestamp=1, sentAt=1000, **words)
+
+
+def seqs_of(released: Sequence[Released]) -> list[int]:
+    return [it.seq for it in released if isinstance(it, Chat)]
+
+
+# ------------------------------------------------------------------------------------------------ requests
+
+
+def test_one_message_a_room_is_under_way() -> None:
+    """The next goes out when the one before is acknowledged; another room does not wait."""
+    talk = Talk()
+    for room, text in (("den", "one"), ("den", "two"), ("attic", "three")):
+        talk.session.send(room, text, talk.now)
+    assert [(it["roomId"], it["message"]) for it in talk.asked()] == [("den", "one"), ("attic", "three")]
+    (ack,) = talk.give("ack", clientId="id-1", messageId="m", roomId="den", epoch=1, seq=1)
+    assert isinstance(ack, Ack)
+    assert talk.ask() == {"type": "chat", "clientId": "id-2", "roomId": "den", "message": "two"}
+
+
+def test_a_message_waits_for_the_join() -> None:
+    """A message to a room whose join is under way goes out after the answer."""
+    talk = Talk()
+    talk.session.join("attic", talk.now)
+    talk.session.send("attic", "hello", talk.now)
+    assert talk.ask()["type"] == "join_room"
+    (joined,) = talk.give("joined", clientId="id-1", roomId="attic", epoch=1, head=4, recovered=False, events=[])
+    assert isinstance(joined, Joined)
+    assert talk.ask()["message"] == "hello"
+    assert talk.push(4, 5, room="attic") == [5]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        event("error", code="ROOM_BUSY", message="", request="chat", clientId="id-1", retryAfter=2),
+        event("error", code="INTERNAL", message="", request="chat", clientId="id-1"),
+        GATEWAY_ERROR,
+    ],
+)
+def test_a_refusal_that_will_pass_is_tried_again(refusal: str) -> None:
+    """The same request goes again under the same clientId, after a pause; the user sees nothing."""
+    talk = Talk()
+    talk.session.send("den", "hello", talk.now)
+    first = talk.ask()
+    assert list(talk.session.receive(refusal, talk.now)) == []
+    assert talk.asked() == []
+    due = talk.session.due()
+    assert due is not None
+    assert due > talk.now + (2 if "ROOM_BUSY" in refusal else 0)
+    talk.session.tick(due)
+    assert talk.ask() == first
+
+
+def test_a_request_without_an_answer_goes_again() -> None:
+    """Ten times; then the user is told."""
+    talk = Talk()
+    talk.session.send("den", "hello", talk.now)
+    for _ in range(TRIES):
+        assert talk.ask()["clientId"] == "id-1"
+        talk.now += REPLY_WITHIN
+        released = talk.session.tick(talk.now)
+    (error,) = released
+    assert isinstance(error, Error)
+    assert (error.code, error.client_id, error.message) == ("INTERNAL", "id-1", "No answer to 10 tries")
+    assert not talk.session.busy
+
+
+def test_a_final_refusal_frees_the_line() -> None:
+    """The user gets the error, and the next message goes out."""
+    talk = Talk()
+    talk.session.send("den", "", talk.now)
+    talk.session.send("den", "more", talk.now)
+    talk.asked()
+    (error,) = talk.give("error", code="EMPTY_MESSAGE", message="m", request="chat", clientId="id-1")
+    assert isinstance(error, Error)
+    assert talk.ask()["message"] == "more"
+
+
+def test_a_message_that_fits_no_frame_is_refused_here() -> None:
+    """The service would close the socket for it, and again after the reconnect."""
+    talk = Talk()
+    with pytest.raises(RequestRefused, match="TOO_LARGE"):
+        talk.session.send("den", "x" * 40_000, talk.now)
+    assert not talk.session.busy
+
+
+# ------------------------------------------------------------------------------------------------ order
+
+
+def test_a_duplicate_is_dropped() -> None:
+    """At least once on the wire, once for the user."""
+    talk = Talk()
+    assert talk.push(1, 1, 2, 1, 2, 3) == [1, 2, 3]
+    assert talk.observed == [(seq, False) for seq in (1, 1, 2, 1, 2, 3)]
+
+
+def test_a_gap_is_asked_for_once() -> None:
+    """What comes early waits; one history request; its answer releases all in order."""
+    talk = Talk(head=3)
+    assert talk.push(6, 8) == []
+    request = talk.ask()
+    assert (request["type"], request["roomId"], request["after"]) == ("history", "den", 3)
+    assert seqs_of(talk.pages(request["clientId"], [4, 5, 6, 7, 8], 8)) == [4, 5, 6, 7, 8]
+    assert talk.asked() == []
+    assert talk.push(9) == [9]
+
+
+def test_a_late_push_closes_the_gap_before_history_does() -> None:
+    """The answer then has nothing new, and nothing is released twice."""
+    talk = Talk()
+    assert talk.push(2) == []
+    request = talk.ask()
+    assert talk.push(1) == [1, 2]
+    assert list(talk.pages(request["clientId"], [1, 2], 2)) == []
+
+
+def test_pages_are_turned() -> None:
+    """`next` asks for the page that follows."""
+    talk = Talk()
+    talk.give("head", roomId="den", epoch=1, seq=5, timestamp=1, sentAt=1)
+    assert seqs_of(talk.pages(talk.ask()["clientId"], [1, 2], 5, next=2)) == [1, 2]
+    second = talk.ask()
+    assert second["after"] == 2
+    assert seqs_of(talk.pages(second["clientId"], [3, 4, 5], 5)) == [3, 4, 5]
+    assert talk.asked() == []
+
+
+def test_an_entry_stored_after_the_question_is_not_taken_for_lost() -> None:
+    """A page that ends before the head says nothing of entries that may have come while it was read."""
+    talk = Talk()
+    talk.push(2)
+    request = talk.ask()
+    assert seqs_of(talk.pages(request["clientId"], [1, 2], 3)) == [1, 2]
+    assert talk.ask()["after"] == 2
+
+
+def test_what_the_log_has_lost_is_named() -> None:
+    """Entries below what was known when history was asked, and not in it, are gone: the rest goes on."""
+    talk = Talk()
+    talk.push(4, 7)
+    released = talk.pages(talk.ask()["clientId"], [4, 6], 7)
+    assert list(released[:1]) == [Missed(room_id="den", epoch=1, first=1, last=3)]
+    assert seqs_of(released) == [4, 6, 7]
+    assert released[2] == Missed(room_id="den", epoch=1, first=5, last=5)
+
+
+def test_history_that_is_refused_does_not_stop_the_room() -> None:
+    """The gap is named, and what was held comes."""
+    talk = Talk()
+    talk.push(3)
+    request = talk.ask()
+    released = talk.give("error", code="NOT_A_MEMBER", message="", request="history", clientId=request["clientId"])
+    assert released[0] == Missed(room_id="den", epoch=1, first=1, last=2)
+    assert seqs_of(released) == [3]
+
+
+def test_a_batch_is_taken_apart() -> None:
+    """Its events are as if they had come one by one; one that can't be read is skipped."""
+    talk = Talk()
+    events = [json.loads(chat(1)), {"type": "chat", "data": {}}, json.loads(chat(2)), json.loads(chat(2))]
+    assert seqs_of(talk.give("batch", events=events)) == [1, 2]
+
+
+def test_an_unknown_kind_of_entry_keeps_its_place() -> None:
+    """A later version's durable event is ordered like a message; an ephemeral one passes."""
+    talk = Talk()
+    assert list(talk.give("reaction", roomId="den", epoch=1, seq=2, emoji="x")) == []
+    (first, second) = talk.session.receive(chat(1), talk.now)
+    assert seqs_of([first]) == [1]
+    assert isinstance(second, Opaque)
+    assert (second.type, second.seq, json.loads(bytes(second.data))["emoji"]) == ("reaction", 2, "x")
+    (typing,) = talk.give("typing", roomId="den")
+    assert isinstance(typing, Opaque)
+
+
+def test_a_frame_of_no_known_form_is_ignored() -> None:
+    """Neither JSON nor an event."""
+    talk = Talk()
+    assert list(talk.session.receive("{", talk.now)) == []
+    assert list(talk.session.receive('{"what": 1}', talk.now)) == []
+
+
+def test_more_than_can_be_held_comes_by_history() -> None:
+    """A client far behind keeps a bounded number of early entries, and misses none."""
+    talk = Talk()
+    talk.push(*range(2, HELD_LIMIT + 52))
+    head = HELD_LIMIT + 51
+    released: list[int] = []
+    while requests := talk.asked():
+        (request,) = requests
+        page = list(range(request["after"] + 1, min(head, request["after"] + 100) + 1))
+        more = {"next": page[-1]} if page[-1] < head else {}
+        released += seqs_of(talk.pages(request["clientId"], page, head, **more))
+    assert released == list(range(1, head + 1))
+
+
+def test_a_duplicate_before_a_gap_is_forgotten() -> None:
+    """What is named missing is what never came."""
+    talk = Talk()
+    talk.push(1, 1, 3)
+    released = talk.pages(talk.ask()["clientId"], [3], 3)
+    assert released[0] == Missed(room_id="den", epoch=1, first=2, last=2)
+    assert seqs_of(released) == [3]
+
+
+# ------------------------------------------------------------------------------------------------ where a room is
+
+
+def test_what_overtakes_the_welcome_waits_for_it() -> None:
+    """The client begins after the head it is told, and asks for what lies between."""
+    talk = Talk(head=None)
+    assert talk.push(6) == []
+    assert talk.asked() == []
+    (welcome,) = talk.welcome(4)
+    assert isinstance(welcome, Welcome)
+    assert talk.ask()["after"] == 4
+
+
+def test_what_was_pushed_before_the_head_was_read_counts() -> None:
+    """An entry pushed to us proves that we were members: the client begins there, below the head."""
+    talk = Talk(head=None)
+    talk.push(5)
+    assert seqs_of(talk.welcome(5)) == [5]
+
+
+def test_a_lost_welcome_is_made_up_for() -> None:
+    """After a while the room is joined again, whose answer says where it stands."""
+    talk = Talk(head=None)
+    talk.push(9)
+    talk.now += WELCOME_WITHIN
+    talk.session.tick(talk.now)
+    request = talk.ask()
+    assert (request["type"], request["roomId"]) == ("join_room", "den")
+    place = {"roomId": "den", "epoch": 1, "head": 9, "recovered": False, "events": []}
+    released = talk.give("joined", clientId=request["clientId"], **place)
+    assert [type(it) for it in released] == [Joined, Chat]
+
+
+@pytest.mark.parametrize("kind", ["pong", "head"])
+def test_a_head_beyond_what_was_seen_is_asked_for(kind: str) -> None:
+    """A lost last message is found by the next ping, or by a beacon."""
+    talk = Talk(head=2)
+    if kind == "head":
+        talk.give("head", roomId="den", epoch=1, seq=3, timestamp=1, sentAt=1)
+    else:
+        talk.session.ping(talk.now)
+        ping = talk.ask()
+        assert ping["cursors"] == {"den": 2}
+        talk.give("pong", clientId=ping["clientId"], time=1, heads={"den": {"epoch": 1, "seq": 3}})
+    assert talk.ask()["after"] == 2
+
+
+def test_pings_come_by_themselves() -> None:
+    """Every four minutes or so, and their answers are not the user's."""
+    talk = Talk()
+    due = talk.session.due()
+    assert due is not None
+    talk.now += WELCOME_WITHIN
+    talk.session.tick(talk.now)
+    due = talk.session.due()
+    assert due is not None
+    assert 0.8 * PING_EVERY <= due - 100 <= 1.2 * PING_EVERY
+    talk.session.tick(due)
+    ping = talk.ask()
+    assert ping["type"] == "ping"
+    assert list(talk.give("pong", clientId=ping["clientId"], time=1, heads={})) == []
+
+
+def test_a_room_made_anew_begins_anew() -> None:
+    """Another epoch: nothing of the old one is held, late entries of it are dropped."""
+    talk = Talk(head=5)
+    talk.push(8)
+    talk.asked()
+    assert talk.push(2, epoch=2) == []
+    place = {"roomId": "den", "recovered": False, "events": []}
+    talk.session.join("den", talk.now)
+    released = talk.give("joined", clientId=talk.ask()["clientId"], epoch=2, head=1, **place)
+    assert seqs_of(released) == [2]
+    assert talk.push(6, epoch=1) == []
+    assert talk.push(3, epoch=2) == [3]
+    assert talk.session.cursor("den") == (2, 3)
+
+
+def test_a_room_that_was_left_is_silent() -> None:
+    """What is still under way to us is dropped; a later join begins at the head of then."""
+    talk = Talk()
+    talk.session.leave("den", talk.now)
+    assert talk.ask() == {"type": "leave_room", "clientId": "id-1", "roomId": "den"}
+    (left,) = talk.give("left", clientId="id-1", roomId="den")
+    assert isinstance(left, Left)
+    assert talk.push(1) == []
+    assert talk.session.cursor("den") is None
+
+
+# ------------------------------------------------------------------------------------------------ reconnects
+
+
+def test_rooms_are_joined_again_with_since() -> None:
+    """Before anything else is sent; what was missed comes with the answer or by history."""
+    talk = Talk()
+    talk.push(1, 2)
+    talk.session.send("den", "under way", talk.now)
+    talk.asked()
+    (rejoin,) = talk.reconnect()
+    assert (rejoin["type"], rejoin["since"], rejoin["epoch"]) == ("join_room", 2, 1)
+    events = [json.loads(chat(it)) for it in (3, 4)]
+    answer = {"clientId": rejoin["clientId"], "roomId": "den", "epoch": 1, "head": 4}
+    released = talk.give("joined", **answer, recovered=True, events=events)
+    assert [type(it) for it in released] == [Chat, Chat]
+    again = talk.ask()
+    assert (again["clientId"], again["message"]) == ("id-1", "under way")
+
+
+def test_what_can_t_be_recovered_is_asked_for() -> None:
+    """`recovered: false` never means that nothing was missed."""
+    talk = Talk()
+    (rejoin,) = talk.reconnect()
+    assert talk.push(9) == []
+    answer = {"clientId": rejoin["clientId"], "roomId": "den", "epoch": 1, "head": 8}
+    talk.give("joined", **answer, recovered=False, events=[])
+    assert talk.ask()["after"] == 0
+
+
+def test_a_gap_open_at_the_break_is_closed_by_the_join() -> None:
+    """No history is asked while the join is under way."""
+    talk = Talk()
+    talk.push(3)
+    talk.asked()
+    (rejoin,) = talk.reconnect()
+    assert talk.push(4) == []
+    assert talk.asked() == []
+    events = [json.loads(chat(it)) for it in (1, 2, 3, 4)]
+    answer = {"clientId": rejoin["clientId"], "roomId": "den", "epoch": 1, "head": 4}
+    assert seqs_of(talk.give("joined", **answer, recovered=True, events=events)) == [1, 2, 3, 4]
+
+
+def test_a_room_that_can_t_be_joined_again_is_given_up() -> None:
+    """The user hears why."""
+    talk = Talk()
+    (rejoin,) = talk.reconnect()
+    answer = {"code": "BANNED", "message": "", "request": "join_room", "clientId": rejoin["clientId"]}
+    (error,) = talk.give("error", **answer)
+    assert isinstance(error, Error)
+    assert talk.session.cursor("den") is None
+
+
+def test_a_client_in_no_room_leaves_the_one_it_must_connect_to() -> None:
+    """A connection joins a room when it opens, wanted or not."""
+    talk = Talk()
+    talk.session.leave("den", talk.now)
+    talk.give("left", clientId=talk.ask()["clientId"], roomId="den")
+    assert talk.session.room == "den"
+    assert [it["type"] for it in talk.reconnect()] == ["leave_room"]
+
+
+# ------------------------------------------------------------------------------------------------ the recipe's dialect
+
+
+def test_the_recipe_orders_without_asking() -> None:
+    """A gap waits for the push that was late: those clients know no history."""
+    talk = Talk("recipe")
+    assert talk.push(2, 3) == []
+    assert talk.push(1) == [1, 2, 3]
+    assert talk.asked() == []
+
+
+def test_the_recipe_begins_anew_after_a_break() -> None:
+    """What was held is given with the gap named; the next welcome says where to begin."""
+    talk = Talk("recipe")
+    talk.push(3)
+    released = talk.session.disconnected()
+    assert released[0] == Missed(room_id="den", epoch=1, first=1, last=2)
+    assert seqs_of(released) == [3]
+    talk.session.connected(talk.now)
+    assert talk.asked() == []
+    talk.welcome(7)
+    assert talk.push(7, 8) == [8]
+
+
+def test_the_recipe_moves_from_room_to_room() -> None:
+    """A join is a leave of the room before, and the room to connect to next."""
+    talk = Talk("recipe")
+    talk.session.join("attic", talk.now)
+    answer = {"clientId": talk.ask()["clientId"], "roomId": "attic", "epoch": 1, "head": 0}
+    talk.give("joined", **answer, recovered=False, events=[])
+    assert talk.push(1) == []
+    assert talk.push(1, room="attic") == [1]
+    talk.session.disconnected()
+    assert talk.session.room == "attic"

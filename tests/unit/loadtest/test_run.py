@@ -1,0 +1,202 @@
+"""A load test from end to end, against a room server on a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from domain.errors import BadSetting
+from loadtest.plan import Plan, plan_messages, reserve_sockets
+from loadtest.report import percentiles
+from loadtest.run import run
+from tests.unit.client.room_server import RoomServer
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RoomServer]:
+    async with RoomServer() as running:
+        yield running
+
+
+def plan_for(server: RoomServer, **changes: Any) -> Plan:
+    plan = Plan(server.url, clients=12, rooms=3, rate=100, seconds=0.3, ramp=1000, quiet=0.3, name="test")
+    return replace(plan, **changes)
+
+
+@pytest.mark.parametrize("dialect", ["v1", "recipe"])
+async def test_a_clean_run(server: RoomServer, dialect: str) -> None:
+    """30 messages over three rooms of four: each at every member, and every key that programs rely on."""
+    phases: list[str] = []
+    report = await run(plan_for(server, dialect=dialect), lambda phase, done, total: phases.append(phase))
+    result = report.as_json()
+    assert result["audit"] == "clean"
+    assert result["clients"] | {"connects_per_s": 0} == {
+        "asked": 12,
+        "connected": 12,
+        "failed": 0,
+        "connects_per_s": 0,
+        "reconnects": 0,
+        "failures": {},
+    }
+    assert (result["messages"]["sent"], result["messages"]["acknowledged"]) == (30, 30)
+    assert (result["deliveries"]["expected"], result["deliveries"]["received"]) == (120, 120)
+    assert result["frames"]["entries_per_frame"] == 1
+    for key in ("latency_ms", "ack_ms", "time_to_last_ms"):
+        assert 0 < result[key]["p50"] <= result[key]["p95"] <= result[key]["p99"] <= result[key]["max"]
+    assert (result["posts"], result["queue"], result["cost_usd"]) == (None, None, None)
+    assert list(dict.fromkeys(phases)) == ["connect", "send", "drain", "disconnect"]
+    assert not server.clients
+
+
+async def test_a_dropped_delivery_is_found_by_the_last_ping(server: RoomServer) -> None:
+    """v1: the tail of a room is lost at one client; a ping finds it, and history gives it."""
+    server.drop = lambda user, event: user == "load-test-4" and event["seq"] >= 9
+    result = (await run(plan_for(server))).as_json()
+    assert (result["audit"], result["deliveries"]["filled"]) == ("clean", 2)
+    assert [it["type"] for it in server.requests].count("ping") == 12
+
+
+async def test_a_delivery_that_nobody_can_give_is_named(server: RoomServer) -> None:
+    """The recipe's clients can't ask: message and client are in the finding."""
+    server.drop = lambda user, event: user == "load-test-4" and event["seq"] == 5
+    report = await run(plan_for(server, dialect="recipe"))
+    (finding,) = report.audit.findings
+    assert str(finding).startswith("lost: client load-test-4, room load-test-1, epoch 1, seq 5, clientId test-00000")
+    assert report.as_json()["audit"] == "violated"
+
+
+async def test_a_forged_body_is_named(server: RoomServer) -> None:
+    """What one client gets is not what was said."""
+    server.alter = lambda user, event: [
+        {**event, "message": "forged"} if (user, event["seq"]) == ("load-test-0", 3) else event
+    ]
+    report = await run(plan_for(server))
+    assert [str(it).partition(":")[0] for it in report.audit.findings] == ["not what was said"]
+
+
+async def test_a_push_to_a_non_member_is_named(server: RoomServer) -> None:
+    """A client of room 0 gets a message of room 1."""
+
+    def leak(user: str, event: dict[str, Any]) -> list[dict[str, Any]]:
+        stranger = user == "load-test-0" and event["seq"] == 2
+        return [event, {**event, "roomId": "load-test-1"}] if stranger else [event]
+
+    server.alter = leak
+    report = await run(plan_for(server))
+    assert {it.kind for it in report.audit.findings} == {"to_non_member", "wrong_body"}
+
+
+async def test_refusals(server: RoomServer) -> None:
+    """A busy room is tried again under the same clientId; other refusals are counted."""
+    server.refusals = [{"code": "ROOM_BUSY", "retryAfter": 0.01}, {"code": "MUTED"}, {"code": "INTERNAL"}]
+    result = (await run(plan_for(server))).as_json()
+    assert result["messages"] | {"retries": 0} == {
+        "planned": 30,
+        "sent": 30,
+        "acknowledged": 29,
+        "refused": 1,
+        "unanswered": 0,
+        "retries": 0,
+        "refusals": {"MUTED": 1},
+    }
+    assert result["messages"]["retries"] == 2
+    chats = [it["clientId"] for it in server.requests if it["type"] == "chat"]
+    assert (len(chats), len(set(chats))) == (32, 30)
+
+
+@pytest.mark.parametrize(("dialect", "owed"), [("v1", 120), ("recipe", 110)])
+async def test_a_client_whose_socket_breaks_comes_back(server: RoomServer, dialect: str, owed: int) -> None:
+    """v1 resumes and misses nothing; the recipe begins anew, and its broken membership is owed nothing."""
+    cut = False
+
+    def break_one(user: str, event: dict[str, Any]) -> bool:
+        nonlocal cut
+        if user == "load-test-4" and event["seq"] == 10 and not cut:
+            cut = True
+            server.cut(user)
+        return False
+
+    server.drop = break_one
+    result = (await run(plan_for(server, dialect=dialect))).as_json()
+    assert (result["audit"], result["deliveries"]["expected"]) == ("clean", owed)
+    assert (result["deliveries"]["received"], result["clients"]["reconnects"]) == (owed, 1)
+
+
+async def test_nobody_is_let_in(server: RoomServer) -> None:
+    """The reasons are counted; such a run proves nothing."""
+    server.refuse = 429
+    report = await run(plan_for(server))
+    assert report.proves_nothing
+    assert report.as_json()["clients"]["failures"] == {"HTTP 429": 12}
+
+
+async def test_a_twin_is_asked_what_it_did(server: RoomServer) -> None:
+    """Counters are taken as differences, and priced."""
+    server.status = {
+        "functions": {"message": {"busy": [], "invocations": 3, "billed_ms": 10}},
+        "posts": {"sent": 5, "gone": 0, "throttled": 0, "failed": 0},
+        "gateway": {"messages_in": 1, "messages_out": 6},
+        "queues": {"interactive": {"visible": 0, "in_flight": 0, "delayed": 0, "dead": 1}},
+        "sqs": {"sent": 1, "received": 1},
+        "calls": {"dynamodb.Query": 2},
+    }
+
+    def work(user: str, event: dict[str, Any]) -> bool:
+        assert server.status is not None
+        server.status["posts"]["sent"] += 1
+        server.status["calls"]["dynamodb.Query"] += 2
+        server.status["queues"]["interactive"]["dead"] = 3
+        return False
+
+    server.drop = work
+    result = (await run(plan_for(server))).as_json()
+    assert result["posts"] == {"sent": 120, "gone": 0, "throttled": 0, "failed": 0}
+    assert result["queue"] == {"sent": 0, "received": 0, "dead": 2, "left": 0}
+    assert result["cost_usd"]["dynamodb"] == pytest.approx(240 * 0.125e-6, abs=1e-6)
+
+
+def test_messages_are_spread_evenly() -> None:
+    """Over time, rooms, and each room's senders."""
+    plan = Plan("ws://h/dev", clients=4, rooms=2, rate=10, seconds=0.8, name="x")
+    messages = plan_messages(plan, {"a": [0, 2], "b": [1, 3]}, start=100)
+    assert [(it.room, it.sender) for it in messages] == [("a", 0), ("b", 1), ("a", 2), ("b", 3)] * 2
+    assert [it.due for it in messages] == pytest.approx([100 + it / 10 for it in range(8)])
+    assert len({it.client_id for it in messages} | {it.text for it in messages}) == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"url": "http://h"}, "--url http://h: it must begin with ws://"),
+        ({"clients": 0}, "--clients 0: it must be between 1 and 5,000"),
+        ({"rooms": 11}, "--rooms 11: it must be between 1 and the number of clients (10)"),
+        ({"rate": -1}, "--rate -1: it must be above 0"),
+        ({"seconds": float("nan")}, "--seconds nan: it must be above 0"),
+        ({"dialect": "v2"}, "--dialect v2: it must be v1 or recipe"),
+    ],
+)
+def test_a_plan_that_can_t_be(changes: dict[str, Any], words: str) -> None:
+    """One sentence names the option and what would be right."""
+    arguments: dict[str, Any] = {"url": "ws://h", "clients": 10} | changes
+    with pytest.raises(BadSetting) as caught:
+        Plan(**arguments)
+    assert str(caught.value).startswith(words)
+
+
+def test_too_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the limit and the remedy."""
+    monkeypatch.setattr("resource.getrlimit", lambda which: (256, 1024))
+    with pytest.raises(
+        BadSetting, match=r"needs 5064 open files and this shell allows 1024; raise .* at most 960 clients"
+    ):
+        reserve_sockets(5_000)
+
+
+def test_percentiles() -> None:
+    """Milliseconds from seconds, to three digits."""
+    assert percentiles([]) == {"p50": None, "p95": None, "p99": None, "max": None}
+    values = percentiles(it / 1000 for it in range(1, 1001))
+    assert values == pytest.approx({"p50": 500, "p95": 950, "p99": 990, "max": 1000}, rel=0.002)

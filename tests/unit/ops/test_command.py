@@ -1,0 +1,224 @@
+"""The `roomcast` command as a user and a program meet it: real processes, exit statuses, one sentence for a mistake."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.client.room_server import RoomServer
+
+NOBODY = "ws://127.0.0.1:9/dev"
+"""The discard port: nothing listens there."""
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ops.main", *arguments, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+async def roomcast(*arguments: str, typed: str = "") -> tuple[int, str, str]:
+    """(status, standard output, standard error) of a command that ends by itself."""
+    process = await start(*arguments)
+    out, err = await process.communicate(typed.encode())
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RoomServer]:
+    async with RoomServer() as running:
+        yield running
+
+
+# ------------------------------------------------------------------------------------------------ usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "No such command 'nonsense'."),
+        (["up", "--port", "many"], "Invalid value for '--port'"),
+        (["up", "--port", "65535"], "Invalid value for '--port'"),
+        (["up", "--auth", "cognito"], "--auth cognito: the twin knows demo so far"),
+        (["up", "--lane", "interactive.batch_size=11"], "a FIFO queue gives at most 10"),
+        (["up", "--lane", "nonsense"], "write it as LANE.SETTING=NUMBER"),
+        (
+            ["loadtest", "--rooms", "9", "--clients", "3"],
+            "--rooms 9: it must be between 1 and the number of clients (3)",
+        ),
+        (["loadtest", "--url", "http://h"], "--url http://h: it must begin with ws:// or wss://"),
+        (["loadtest", "--dialect", "v3"], "--dialect v3: it must be v1 or recipe"),
+        (["loadtest", "--url", NOBODY, "--json", "/nonexistent/x.json"], "there is no such folder"),
+        (["chat", "extra"], "Got unexpected extra argument(s) (extra)"),
+    ],
+)
+async def test_bad_usage_is_one_sentence(arguments: Sequence[str], words: str) -> None:
+    """On standard error, with status 2, and without a traceback."""
+    status, out, err = await roomcast(*arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("roomcast: ")
+    assert words in err
+
+
+@pytest.mark.parametrize("command", ["up", "chat", "loadtest"])
+async def test_help_has_an_example(command: str) -> None:
+    """Each command tells how it is called."""
+    status, out, _ = await roomcast(command, "--help")
+    assert status == 0
+    assert f"Example: roomcast {command} --" in out
+
+
+async def test_a_taken_port_is_named() -> None:
+    """`up` says which option to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, out, err = await roomcast("up", "--port", str(taken.getsockname()[1]))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "--port" in err
+
+
+# ------------------------------------------------------------------------------------------------ chat
+
+
+async def test_chat_shows_what_others_say(server: RoomServer) -> None:
+    """In the room one is in, and in others with their name; what one says oneself is not repeated."""
+    process = await start("chat", "--url", server.url, "--user", "ada", "--room", "den")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert b"You are ada" in await process.stdout.readline()
+    await server.say("den", "good \x1b[2J evening", user="bob")
+    assert await process.stdout.readline() == "bob: good \N{REPLACEMENT CHARACTER}[2J evening\n".encode()
+    process.stdin.write(b"hello\n/join attic\n/chat up here\n")
+    assert await process.stdout.readline() == b"* you are in attic, where 0 messages have been said\n"
+    await server.say("den", "are you still there?", user="bob")
+    assert await process.stdout.readline() == b"[den] bob: are you still there?\n"
+    process.stdin.write(b"/quit\n")
+    out, err = await process.communicate()
+    assert (process.returncode, out, err) == (0, b"", b"")
+    assert [it["message"] for it in server.rooms["den"].log if it["senderId"] == "ada"] == ["hello"]
+    assert [it["message"] for it in server.rooms["attic"].log] == ["up here"]
+
+
+async def test_chat_obeys_its_commands(server: RoomServer) -> None:
+    """Each command, its mistakes, and the end of the input as /quit."""
+    await server.say("general", "old news", user="bob")
+    server.refusals = [{"code": "MUTED", "message": "You are muted in this room"}]
+    typed = "/history\n/history x\nhush\n/nonsense\n/join\n/leave\n/leave\nhello?\n/help\n/join general\n/history 1"
+    status, out, err = await roomcast("chat", "--url", server.url, "--user", "ada", typed=typed)
+    assert (status, err) == (0, "")
+    lines = [it for it in out.splitlines() if not it.startswith(("* ", "/", "TEXT")) or "left" in it]
+    assert lines == [
+        "    1  bob: old news",
+        "! /history takes a number from 1 to 100",
+        "! You are muted in this room (MUTED)",
+        "! there is no /nonsense; /help lists the commands",
+        "! which room? /join ROOM",
+        "* you have left general",
+        "! you are in no room",
+        "! you are in no room; /join ROOM",
+        "    1  bob: old news",
+    ]
+
+
+async def test_chat_without_a_service() -> None:
+    """One sentence, status 1."""
+    status, out, err = await roomcast("chat", "--url", NOBODY)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert f"no WebSocket service answers at {NOBODY}" in err
+
+
+async def test_chat_that_is_not_let_in(server: RoomServer) -> None:
+    """The reason in one sentence, status 1."""
+    server.refuse = 401
+    status, _, err = await roomcast("chat", "--url", server.url, "--token", "expired")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "check the token" in err
+    assert "expired" not in err
+
+
+# ------------------------------------------------------------------------------------------------ loadtest
+
+
+LOAD = ("--clients", "6", "--rooms", "2", "--rate", "50", "--seconds", "0.2", "--ramp", "1000")
+
+
+async def test_a_clean_load_test(server: RoomServer, tmp_path: Path) -> None:
+    """Status 0, a table for people, the JSON in a file for programs."""
+    file = tmp_path / "result.json"
+    status, out, err = await roomcast("loadtest", "--url", server.url, *LOAD, "--json", str(file))
+    assert (status, err) == (0, "")
+    assert "audit" in out
+    result = json.loads(file.read_text())
+    assert (result["audit"], result["deliveries"]["expected"], result["deliveries"]["lost"]) == ("clean", 30, 0)
+
+
+async def test_a_violated_load_test(server: RoomServer) -> None:
+    """Status 1; findings on standard error name message and client; `--json -` leaves standard output to programs."""
+
+    def leak(user: str, event: dict[str, Any]) -> list[dict[str, Any]]:
+        other = event["roomId"][:-1] + ("1" if event["roomId"].endswith("0") else "0")
+        return [event, {**event, "roomId": other}] if user.endswith("-5") and event["seq"] == 2 else [event]
+
+    server.alter = leak
+    status, out, err = await roomcast("loadtest", "--url", server.url, *LOAD, "--json", "-")
+    assert status == 1
+    assert json.loads(out)["audit"] == "violated"
+    kinds = {line.split(": ")[1] for line in err.splitlines()}
+    assert kinds == {"received by a non-member", "not what was said"}
+    assert "-5, room load-" in err
+
+
+async def test_a_load_test_of_nothing() -> None:
+    """Where nobody answers, the run proves nothing: status 1, and why."""
+    status, _, err = await roomcast("loadtest", "--url", NOBODY, *LOAD)
+    assert status == 1
+    assert "6 clients could not take part" in err
+    assert "proves nothing" in err
+
+
+async def test_too_few_open_files(server: RoomServer) -> None:
+    """Status 2, and how to raise the limit."""
+    command = f"ulimit -n 128; exec {sys.executable} -m ops.main loadtest --url {server.url} --clients 100"
+    process = await asyncio.create_subprocess_exec("sh", "-c", command, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert b"ulimit -n 164" in err
+
+
+# ------------------------------------------------------------------------------------------------ up
+
+
+async def test_up_serves_until_it_is_told_to_stop() -> None:
+    """One line of addresses; a client can talk; SIGTERM ends it with status 0."""
+    process = await start("up", "--port", "0", "--json")
+    assert process.stdout is not None
+    addresses = json.loads(await process.stdout.readline())
+    assert set(addresses) == {"ws", "management", "page", "cloud", "region"}
+    typed = "hello\n/history\n"
+    status, out, err = await roomcast("chat", "--url", addresses["ws"], "--name", "Ada", typed=typed)
+    assert (status, err) == (0, "")
+    assert "1  Ada: hello" in out
+    process.send_signal(signal.SIGTERM)
+    out_bytes, _ = await process.communicate()
+    assert (process.returncode, out_bytes) == (0, b"")
+
+
+async def test_up_stops_while_it_starts() -> None:
+    """Ctrl-C before it serves."""
+    process = await start("up", "--port", "0", "--json")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not children.read_text():  # noqa: ASYNC110, ASYNC240  # the emulator, its first child, tells nobody that it starts
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert (out == b"") or json.loads(out)

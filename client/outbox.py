@@ -7,12 +7,10 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-import msgspec
-
 from client.errors import RequestRefused
-from domain.protocol import FRAME_LIMIT, Request
+from domain.protocol import FRAME_LIMIT, Request, encode_request
 
-__all__ = ["RETRYABLE", "Outbox", "Pending", "encode_request"]
+__all__ = ["RETRYABLE", "Outbox", "Pending"]
 
 REPLY_WITHIN = 10.0
 """Seconds after which a request without an answer is sent again."""
@@ -23,13 +21,6 @@ PAUSE_LIMIT = 10.0
 """Seconds between tries: full jitter below 0.1 × 2^tries, at most 10."""
 RETRYABLE = frozenset({"ROOM_BUSY", "INTERNAL"})
 """Error codes after which the same request may succeed."""
-
-_encoder = msgspec.json.Encoder()
-
-
-def encode_request(request: Request) -> bytes:
-    """The request's frame. The type is always written: the models leave out what equals their default."""
-    return _encoder.encode({"type": request.type, **msgspec.to_builtins(request)})
 
 
 @dataclass(slots=True, eq=False)

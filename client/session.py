@@ -46,6 +46,7 @@ from domain.protocol import (
     Ping,
     Pong,
     Welcome,
+    request_type,
 )
 
 __all__ = ["Dialect", "Session"]
@@ -180,7 +181,9 @@ class Session:
             return released
         for pending in self._outbox.overdue(now):
             words = f"No answer to {pending.tries} tries"
-            error = Error(code="INTERNAL", message=words, request=pending.request.type, client_id=pending.client_id)
+            error = Error(
+                code="INTERNAL", message=words, request=request_type(pending.request), client_id=pending.client_id
+            )
             released += self._give_up(pending, error, now)
         if self._ping_due <= now:
             self._ping_due = now + self._ping_pause()

@@ -46,9 +46,11 @@ __all__ = [
     "RoomHead",
     "Welcome",
     "encode_event",
+    "encode_request",
     "parse_envelope",
     "parse_request",
     "request_head",
+    "request_type",
     "valid_id",
     "valid_name",
 ]
@@ -122,50 +124,44 @@ class Request(
 ):
     """What every request may carry. `type` is checked before the model is chosen."""
 
-    type: str = "chat"
     client_id: ClientId | None = None
 
 
-class ChatMessage(Request, frozen=True, kw_only=True):
+class ChatMessage(Request, frozen=True, kw_only=True, tag="chat"):
     """Send `message` to a room: the one joined last where `roomId` is absent."""
 
-    type: str = "chat"
     message: str = ""
     room_id: Id | None = None
     reply_to: Seq | None = None
     mentions: Annotated[list[Id], Meta(max_length=20)] | None = None
 
 
-class JoinRoom(Request, frozen=True, kw_only=True):
+class JoinRoom(Request, frozen=True, kw_only=True, tag="join_room"):
     """Join a room. `since` (with the `epoch` it belongs to) asks for all that followed that seq."""
 
-    type: str = "join_room"
     room_id: Id
     since: Seq | None = None
     epoch: Seq | None = None
 
 
-class LeaveRoom(Request, frozen=True, kw_only=True):
+class LeaveRoom(Request, frozen=True, kw_only=True, tag="leave_room"):
     """Leave a room: the one joined last where `roomId` is absent."""
 
-    type: str = "leave_room"
     room_id: Id | None = None
 
 
-class HistoryRequest(Request, frozen=True, kw_only=True):
+class HistoryRequest(Request, frozen=True, kw_only=True, tag="history"):
     """A page of a room's log: the newest entries, those `before` a seq, or those `after` one."""
 
-    type: str = "history"
     room_id: Id
     before: Seq | None = None
     after: Seq | None = None
     limit: Annotated[int, Meta(ge=1, le=HISTORY_LIMIT)] = HISTORY_LIMIT
 
 
-class Ping(Request, frozen=True, kw_only=True):
+class Ping(Request, frozen=True, kw_only=True, tag="ping"):
     """Where are my rooms? `cursors` names the rooms the client follows, each with the last seq it has seen."""
 
-    type: str = "ping"
     cursors: Annotated[dict[Id, Seq], Meta(max_length=50)] | None = None
 
 
@@ -184,12 +180,20 @@ class RequestType:
     """The recipe's words for a field that is absent."""
 
 
+def request_type(request: Request | type[Request]) -> str:
+    """The request's type on the wire."""
+    return str(request.__struct_config__.tag)
+
+
 REQUESTS: Mapping[str, RequestType] = {
-    "chat": RequestType(ChatMessage, "ack", "chat", "chat"),
-    "join_room": RequestType(JoinRoom, "joined", None, "join_room", {"roomId": "Room ID required"}),
-    "leave_room": RequestType(LeaveRoom, "left"),
-    "history": RequestType(HistoryRequest, "history"),
-    "ping": RequestType(Ping, "pong"),
+    request_type(row.model): row
+    for row in (
+        RequestType(ChatMessage, "ack", "chat", "chat"),
+        RequestType(JoinRoom, "joined", None, "join_room", {"roomId": "Room ID required"}),
+        RequestType(LeaveRoom, "left"),
+        RequestType(HistoryRequest, "history"),
+        RequestType(Ping, "pong"),
+    )
 }
 
 
@@ -224,6 +228,11 @@ def parse_request(text: str | bytes) -> Request:
         raise Refused("BAD_REQUEST", _reason(str(error), row)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise Refused("BAD_JSON", "Invalid JSON format") from None
+
+
+def encode_request(request: Request) -> bytes:
+    """The request's frame, as UTF-8 JSON."""
+    return _encoder.encode(request)
 
 
 def request_head(text: str | bytes) -> tuple[str | None, str | None]:

@@ -6,8 +6,8 @@ import random
 from array import array
 from collections.abc import Mapping, Sequence
 
-from client.outbox import RETRYABLE, encode_request
-from domain.protocol import Ack, Chat, ChatMessage, Error
+from client.outbox import RETRYABLE
+from domain.protocol import Ack, Chat, ChatMessage, Error, encode_request
 from loadtest.audit import Receipt
 from loadtest.clients import LoadClient
 from loadtest.plan import Message

@@ -95,5 +95,5 @@ def _entry(seq: int, message_id: str, caller: Caller, request: ChatMessage, now:
 
 
 def _digest(room: str, request: ChatMessage) -> str:
-    content = [room, request.type, request.message, request.reply_to, request.mentions]
+    content = [room, request.message, request.reply_to, request.mentions]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

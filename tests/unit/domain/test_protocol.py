@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from domain.protocol import (
     ChatMessage,
     Request,
     encode_event,
+    encode_request,
     parse_envelope,
     parse_request,
     request_head,
@@ -102,6 +104,15 @@ def test_a_refusal_names_the_field(frame: str, words: str) -> None:
 def test_no_type_means_chat() -> None:
     """As in the recipe."""
     assert parse_request('{"message":"hi"}') == ChatMessage(message="hi")
+
+
+@pytest.mark.parametrize("name", sorted(REQUESTS))
+def test_a_request_that_is_encoded_says_what_it_is(name: str) -> None:
+    """The type is always written, and the request comes back as it was."""
+    fields = {it.name: "general" for it in msgspec.structs.fields(REQUESTS[name].model) if it.required}
+    request = REQUESTS[name].model(**fields)
+    assert json.loads(encode_request(request))["type"] == name
+    assert parse_request(encode_request(request)) == request
 
 
 def test_every_request_of_the_table_is_carried_out() -> None:

@@ -35,8 +35,8 @@ class Plan:
     """Connects."""
     dialect: Dialect = "v1"
     quiet: float | None = None
-    """Without any arrival for so long, what is missing counts as lost: 5, or 20 for the recipe, whose clients can't
-    ask and wait for the service's own retries."""
+    """Without any arrival for so long, what is missing counts as lost (a twin is asked instead): 5, or 20 for the
+    recipe, whose clients can't ask and wait for the service's own retries."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """Stands in rooms, users and messages, so that no two runs meet."""
 

@@ -32,6 +32,8 @@ CLIENT_TICKS = 10
 """Every so many ticks the clients' own clocks are looked at: there may be thousands."""
 DRAIN_LIMIT = 180.0
 """Seconds after which a drain ends even if messages still come."""
+TWIN_PATIENCE = 2.0
+"""Seconds without any arrival before a twin is asked whether anything is still on its way."""
 SETTLE_WITHIN = 10.0
 """Seconds for the answers to the last ping, and the history it leads to."""
 
@@ -125,9 +127,10 @@ class _Run:
             owed = max(owed, missing)
             self._watch("drain", owed - missing, owed)
             now = self._loop.time()
-            if not ledger.under_way and now - ledger.last_arrival > self._plan.patience:
+            patience = TWIN_PATIENCE if twin else self._plan.patience
+            if not ledger.under_way and now - ledger.last_arrival > patience:
                 status = await read_status(self._plan.url) if twin else None
-                if status is None or not status.waiting:
+                if status is None or not status.working:
                     return False
             await asyncio.sleep(TICK_SECONDS)
         return False

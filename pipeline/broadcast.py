@@ -35,6 +35,8 @@ __all__ = ["RESERVE", "Broadcast", "TimeLeft"]
 
 RESERVE = 2.0
 """Seconds of an invocation that are kept for remainders and the advance: no post begins within them."""
+REMAINDER_CONNECTIONS = 1_000
+"""Connections in one remainder: far below what a queue message holds, and a piece of work that ends in time."""
 THROTTLED_TRIES = 3
 """Posts to one connection that are answered with 429 before it becomes a remainder."""
 
@@ -205,11 +207,12 @@ class Broadcast:
                 shard=key.shard,
                 first=first,
                 last=last,
-                connections=connections,
+                connections=connections[start : start + REMAINDER_CONNECTIONS],
                 attempt=attempt,
                 not_after=not_after,
             )
             for first, connections in sorted(group_by_first(failed).items())
+            for start in range(0, len(connections), REMAINDER_CONNECTIONS)
         ]
         if remainders:
             await self._ports.queue.defer(remainders)

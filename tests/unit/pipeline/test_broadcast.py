@@ -108,6 +108,28 @@ async def test_a_remainder_begins_at_the_first_frame_that_failed() -> None:
     assert world.messages("ada") == ["0", "1", "2", "3"]
 
 
+async def test_a_large_failure_makes_several_remainders() -> None:
+    """A throttled account: 1,200 members are owed their frame by two jobs, each small enough for the queue."""
+    world = World(post_concurrency=512)
+    for number in range(1_200):
+        await world.connect(f"m{number}")
+    await world.pump()
+    posts = 0
+
+    async def throttled(connection: str, frame: bytes) -> None:
+        nonlocal posts
+        posts += 1
+        if posts <= 1_200:
+            raise PostFailed("503")
+
+    world.sockets.on_post = throttled
+    await world.say("m0", "hello")
+    await world.work_once("interactive")
+    assert (posts, world.queue.depth("retry")) == (1_200, 2)
+    await world.pump(seconds=2)
+    assert all(world.messages(f"m{it}") == ["hello"] for it in range(1_200))
+
+
 async def test_a_remainder_is_for_members_only() -> None:
     """Who left in the meantime gets nothing more."""
     world = World()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from adapters import rows
 from adapters.rows import TTL_ATTRIBUTE, Item
-from adapters.tables import Held, Tables, named
+from adapters.tables import Held, Tables, named, to_check, to_delete, to_put, to_update
 from domain.errors import Conflict, Unavailable
 from domain.ports import RoomStore
 from domain.rooms import (
     KICK_MARK_MS,
+    Append,
     Connection,
+    Count,
+    Directory,
     Entry,
     Member,
     Membership,
@@ -25,31 +29,57 @@ from domain.rooms import (
     Shard,
     ShardKey,
     Standing,
+    due_minute,
 )
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
+__all__ = ["CREATE_DELAYS", "TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
+
+CREATE_DELAYS = (0.02, 0.05, 0.1, 0.2)
+"""Seconds before a room that many are making at once is tried again; each is cut by up to a half."""
+MAY_JOIN = "(attribute_not_exists(banned) OR banned = :no) AND (attribute_not_exists(kickedAt) OR kickedAt <= :before)"
+MAY_SEND = "(attribute_not_exists(banned) OR banned = :no) AND (attribute_not_exists(mutedUntil) OR mutedUntil <= :now)"
 
 
 def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:
     """The arguments of `CreateTable` for each table of {connections, rooms, messages} → name."""
-    return [
+    connections, rooms, messages = (_table(names[it]) for it in ("connections", "rooms", "messages"))
+    rooms["AttributeDefinitions"].append({"AttributeName": "parent", "AttributeType": "S"})
+    rooms["GlobalSecondaryIndexes"] = [
         {
-            "TableName": names[it],
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
+            "IndexName": rows.DIRECTORY_INDEX,
             "KeySchema": [
-                {"AttributeName": "pk", "KeyType": "HASH"},
-                {"AttributeName": "sk", "KeyType": "RANGE"},
+                {"AttributeName": "parent", "KeyType": "HASH"},
+                {"AttributeName": "pk", "KeyType": "RANGE"},
             ],
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(rows.DIRECTORY_ATTRIBUTES)},
         }
-        for it in ("connections", "rooms", "messages")
     ]
+    return [connections, rooms, messages]
+
+
+def _table(name: str) -> dict[str, Any]:
+    return {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+        "KeySchema": [
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+    }
+
+
+_MEMBER_PROJECTION = {
+    "ProjectionExpression": ", ".join(f"#{it}" for it in rows.MEMBER_ATTRIBUTES),
+    "ExpressionAttributeNames": {f"#{it}": it for it in rows.MEMBER_ATTRIBUTES},
+}
 
 
 class DynamoStore(RoomStore):
@@ -63,6 +93,7 @@ class DynamoStore(RoomStore):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._tables = Tables(client, sleep)
+        self._sleep = sleep
         self._connections = tables["connections"]
         self._rooms = tables["rooms"]
         self._messages = tables["messages"]
@@ -78,9 +109,35 @@ class DynamoStore(RoomStore):
         found = [rows.read_room(it) for it in await self._tables.get_many(keys) if it]
         return {it.room: it for it in found}
 
-    async def create_room(self, room: str, epoch: int) -> None:
-        with suppress(Conflict):
-            await self._tables.put(self._rooms, rows.room_row(Room(room, epoch)), "attribute_not_exists(pk)")
+    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> None:
+        writes = [to_put(self._rooms, rows.room_row(Room(room, epoch)), "attribute_not_exists(pk)")]
+        if directory is not None:
+            writes.append(to_put(self._rooms, rows.directory_row(directory)))
+        for delay in (*CREATE_DELAYS, None):
+            try:
+                await self._tables.transact(*writes)
+            except Held as held:
+                # Many make it at once, and whether one of the others has is not known yet.
+                if delay is None:
+                    raise Unavailable(str(held)) from held
+                await self._sleep(random.uniform(delay / 2, delay))
+                continue
+            except Conflict:
+                pass
+            return
+
+    async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
+        # A key is never empty, and must not be compared with what is.
+        items = await self._tables.page(
+            self._rooms,
+            "#parent = :parent" + (" AND pk > :after" if after else ""),
+            named(parent=parent, after=after or None),
+            limit,
+            IndexName=rows.DIRECTORY_INDEX,
+            ExpressionAttributeNames={"#parent": "parent"},
+            ConsistentRead=False,
+        )
+        return [rows.read_directory(it) for it in items]
 
     async def standing(self, room: str, user: str) -> Standing:
         return rows.read_standing(await self._tables.get(self._rooms, rows.user_key(room, user)) or {})
@@ -90,17 +147,17 @@ class DynamoStore(RoomStore):
         update = "SET " + ", ".join(f"{it} = :{it}" for it in row)
         await self._tables.update(self._rooms, rows.user_key(room, user), update, named(**row))
 
-    async def sending(self, room: str, connection: str, user: str, client_id: str) -> Sending:
-        meta, reverse, standing, once = await self._tables.get_many(
+    async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
+        *metas, reverse, standing, once = await self._tables.get_many(
             [
-                (self._rooms, rows.meta_key(room)),
-                (self._connections, rows.membership_key(connection, room)),
-                (self._rooms, rows.user_key(room, user)),
+                *((self._rooms, rows.meta_key(it)) for it in rooms),
+                (self._connections, rows.membership_key(connection, rooms[0])),
+                (self._rooms, rows.user_key(rooms[0], user)),
                 (self._messages, rows.once_key(user, client_id)),
             ]
         )
         return Sending(
-            room=rows.read_room(meta) if meta else None,
+            rooms={it: rows.read_room(meta) for it, meta in zip(rooms, metas, strict=True) if meta},
             membership=rows.read_membership(reverse) if reverse else None,
             standing=rows.read_standing(standing or {}),
             once=rows.read_once(once) if once else None,
@@ -108,8 +165,7 @@ class DynamoStore(RoomStore):
 
     async def append(
         self,
-        read: Room,
-        entry: Entry,
+        appends: Sequence[Append],
         sender: Membership,
         connection: str,
         client_id: str,
@@ -117,54 +173,38 @@ class DynamoStore(RoomStore):
         now: int,
     ) -> None:
         await self._tables.transact(
-            {
-                "Update": {
-                    "TableName": self._rooms,
-                    "Key": rows.meta_key(read.room),
-                    "UpdateExpression": "SET head = :seq",
-                    "ConditionExpression": (
-                        "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status"
-                    ),
-                    "ExpressionAttributeNames": {"#status": "status"},
-                    "ExpressionAttributeValues": named(
-                        seq=entry.seq, head=read.head, epoch=read.epoch, shards=read.shards, status=read.status
-                    ),
-                }
-            },
-            {
-                "Put": {
-                    "TableName": self._messages,
-                    "Item": rows.entry_row(read.room, read.epoch, entry),
-                    "ConditionExpression": "attribute_not_exists(pk)",
-                }
-            },
-            {
-                "Put": {
-                    "TableName": self._messages,
-                    "Item": rows.once_row(entry.sender, client_id, once),
-                    "ConditionExpression": "attribute_not_exists(pk) OR expiresAtMs <= :now",
-                    "ExpressionAttributeValues": named(now=now),
-                }
-            },
-            {
-                "ConditionCheck": {
-                    "TableName": self._rooms,
-                    "Key": rows.member_key(sender.key, connection),
-                    "ConditionExpression": "joinId = :join",
-                    "ExpressionAttributeValues": named(join=sender.join_id),
-                }
-            },
-            {
-                "ConditionCheck": {
-                    "TableName": self._rooms,
-                    "Key": rows.user_key(read.room, entry.sender),
-                    "ConditionExpression": (
-                        "(attribute_not_exists(banned) OR banned = :no)"
-                        " AND (attribute_not_exists(mutedUntil) OR mutedUntil <= :now)"
-                    ),
-                    "ExpressionAttributeValues": named(no=False, now=now),
-                }
-            },
+            *(self._to_raise_head(it) for it in appends),
+            *(
+                to_put(
+                    self._messages,
+                    rows.entry_row(it.read.room, it.read.epoch, it.entry),
+                    "attribute_not_exists(pk)",
+                )
+                for it in appends
+            ),
+            to_put(
+                self._messages,
+                rows.once_row(sender.user, client_id, once),
+                "attribute_not_exists(pk) OR expiresAtMs <= :now",
+                now=now,
+            ),
+            to_check(self._rooms, rows.member_key(sender.key, connection), "joinId = :join", join=sender.join_id),
+            to_check(self._rooms, rows.user_key(sender.room, sender.user), MAY_SEND, no=False, now=now),
+        )
+
+    def _to_raise_head(self, append: Append) -> TransactWriteItemTypeDef:
+        read = append.read
+        return to_update(
+            self._rooms,
+            rows.meta_key(read.room),
+            "SET head = :seq",
+            "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status",
+            names={"#status": "status"},
+            seq=append.entry.seq,
+            head=read.head,
+            epoch=read.epoch,
+            shards=read.shards,
+            status=read.status,
         )
 
     async def entries(
@@ -221,86 +261,60 @@ class DynamoStore(RoomStore):
                 memberships.append(rows.read_membership(item))
         return Session(own, memberships)
 
-    async def join(
-        self,
-        member: Member,
-        key: ShardKey,
-        read: Membership | None,
-        now: int,
-        *,
-        connect: Connection | None = None,
-    ) -> None:
+    async def connect(self, connection: Connection, joins: Sequence[tuple[Member, ShardKey]], now: int) -> None:
+        due = rows.due_row(connection.connection, due_minute(connection.lease_until))
         await self._tables.transact(
-            {"Put": {"TableName": self._rooms, "Item": rows.member_row(member, key)}},
-            {
-                "Put": {
-                    "TableName": self._connections,
-                    "Item": rows.membership_row(member, key),
-                    "ConditionExpression": (
-                        "joinId IN (:read, :mine)" if read else "attribute_not_exists(pk) OR joinId = :mine"
-                    ),
-                    "ExpressionAttributeValues": named(read=read.join_id if read else None, mine=member.join_id),
-                }
-            },
-            {"Put": {"TableName": self._connections, "Item": rows.connection_row(connect, key.room)}}
-            if connect
-            else {
-                "Update": {
-                    "TableName": self._connections,
-                    "Key": rows.connection_key(member.connection),
-                    "UpdateExpression": "SET lastRoom = :room",
-                    "ConditionExpression": "attribute_exists(pk)",
-                    "ExpressionAttributeValues": named(room=key.room),
-                }
-            },
-            {
-                "ConditionCheck": {
-                    "TableName": self._rooms,
-                    "Key": rows.user_key(key.room, member.user),
-                    "ConditionExpression": (
-                        "(attribute_not_exists(banned) OR banned = :no)"
-                        " AND (attribute_not_exists(kickedAt) OR kickedAt <= :before)"
-                    ),
-                    "ExpressionAttributeValues": named(no=False, before=now - KICK_MARK_MS),
-                }
-            },
+            to_put(self._connections, rows.connection_row(connection)),
+            *(it for member, key in joins for it in self._to_join(member, key, None, now)),
+            to_put(self._connections, due),
         )
 
-    async def count_join(self, key: ShardKey, head: int) -> int:
-        changed = await self._update_shard(
+    async def join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+        await self._tables.transact(
+            *self._to_join(member, key, read, now),
+            to_update(
+                self._connections,
+                rows.connection_key(member.connection),
+                "SET lastRoom = :room",
+                "attribute_exists(pk)",
+                room=key.room,
+            ),
+        )
+
+    def _to_join(
+        self, member: Member, key: ShardKey, read: Membership | None, now: int
+    ) -> list[TransactWriteItemTypeDef]:
+        return [
+            to_put(self._rooms, rows.member_row(member, key)),
+            to_put(
+                self._connections,
+                rows.membership_row(member, key),
+                "joinId IN (:read, :mine)" if read else "attribute_not_exists(pk) OR joinId = :mine",
+                read=read.join_id if read else None,
+                mine=member.join_id,
+            ),
+            to_check(self._rooms, rows.user_key(key.room, member.user), MAY_JOIN, no=False, before=now - KICK_MARK_MS),
+        ]
+
+    async def count_join(self, key: ShardKey, head: int) -> Count:
+        return await self._count(
             key, "SET sent = if_not_exists(sent, :head) ADD members :one, version :one", named(head=head, one=1)
         )
-        return int(changed["members"]["N"])
 
-    async def leave(self, connection: str, membership: Membership) -> bool:
-        of_join = named(join=membership.join_id)
+    async def leave(self, connection: str, membership: Membership) -> Count | None:
+        member, reverse = rows.member_key(membership.key, connection), rows.membership_key(connection, membership.room)
         try:
             await self._tables.transact(
-                {
-                    "Delete": {
-                        "TableName": self._rooms,
-                        "Key": rows.member_key(membership.key, connection),
-                        "ConditionExpression": "joinId = :join",
-                        "ExpressionAttributeValues": of_join,
-                    }
-                },
-                {
-                    "Delete": {
-                        "TableName": self._connections,
-                        "Key": rows.membership_key(connection, membership.room),
-                        "ConditionExpression": "joinId = :join",
-                        "ExpressionAttributeValues": of_join,
-                    }
-                },
+                to_delete(self._rooms, member, "joinId = :join", join=membership.join_id),
+                to_delete(self._connections, reverse, "joinId = :join", join=membership.join_id),
             )
         except Held as held:
             raise Unavailable(str(held)) from held
         except Conflict:
-            return False
-        await self._count_leave(membership.key)
-        return True
+            return None
+        return await self._count_leave(membership.key)
 
-    async def drop_member(self, key: ShardKey, member: Member) -> bool:
+    async def drop_member(self, key: ShardKey, member: Member) -> Count | None:
         try:
             await self._tables.delete(
                 self._rooms,
@@ -309,12 +323,40 @@ class DynamoStore(RoomStore):
                 ExpressionAttributeValues=named(join=member.join_id),
             )
         except Conflict:
-            return False
-        await self._count_leave(key)
-        return True
+            return None
+        return await self._count_leave(key)
 
     async def end_connection(self, connection: str) -> None:
         await self._tables.delete(self._connections, rows.connection_key(connection))
+
+    # ---- leases
+
+    async def renew(self, connection: str, lease_until: int) -> None:
+        with suppress(Conflict):
+            await self._tables.update(
+                self._connections,
+                rows.connection_key(connection),
+                "SET leaseUntil = :until",
+                named(until=lease_until),
+                condition="attribute_exists(pk)",
+            )
+
+    async def due(self, minute: int, bucket: int, limit: int) -> list[str]:
+        partition = named(due=rows.due_partition(minute, bucket))
+        items = await self._tables.page(self._connections, "pk = :due", partition, limit, ProjectionExpression="sk")
+        return [it["sk"]["S"] for it in items]
+
+    async def move_due(self, connection: str, minute: int, later: int | None) -> None:
+        if later is not None:
+            await self._tables.put(self._connections, rows.due_row(connection, later))
+        await self._tables.delete(self._connections, rows.due_key(connection, minute))
+
+    async def ticked(self, bucket: int) -> int | None:
+        item = await self._tables.get(self._connections, rows.tick_key(bucket))
+        return int(item["minute"]["N"]) if item else None
+
+    async def set_ticked(self, bucket: int, minute: int) -> None:
+        await self._tables.put(self._connections, rows.tick_row(bucket, minute))
 
     # ---- shards
 
@@ -322,15 +364,33 @@ class DynamoStore(RoomStore):
         item = await self._tables.get(self._rooms, rows.shard_key(key))
         return rows.read_shard(item) if item else None
 
-    async def members(self, key: ShardKey) -> list[Member]:
-        names = {f"#{it}": it for it in rows.MEMBER_ATTRIBUTES}
-        items = self._tables.query(
+    async def shards(self, keys: Sequence[ShardKey]) -> dict[ShardKey, Shard]:
+        keys = list(dict.fromkeys(keys))
+        items = await self._tables.get_many([(self._rooms, rows.shard_key(it)) for it in keys])
+        return {key: rows.read_shard(it) for key, it in zip(keys, items, strict=True) if it}
+
+    async def claim_stats(self, key: ShardKey, read: int, now: int) -> bool:
+        # A row that was never claimed has no `statsAt`, which a caller reads as 0; a shard that has no row stays so.
+        as_read = "statsAt = :read" if read else "attribute_exists(pk) AND attribute_not_exists(statsAt)"
+        try:
+            await self._update_shard(key, "SET statsAt = :now", named(now=now, read=read or None), condition=as_read)
+        except Conflict:
+            return False
+        return True
+
+    async def members_page(self, key: ShardKey, after: str, limit: int) -> list[Member]:
+        # One more than asked for: the shard's own row stands among them.
+        items = await self._tables.page(
             self._rooms,
-            "pk = :shard",
-            named(shard=str(key)),
-            ProjectionExpression=", ".join(names),
-            ExpressionAttributeNames=names,
+            "pk = :shard" + (" AND sk > :after" if after else ""),
+            named(shard=str(key), after=after or None),
+            limit + 1,
+            **_MEMBER_PROJECTION,
         )
+        return [rows.read_member(it) for it in items if it["sk"] != rows.shard_key(key)["sk"]][:limit]
+
+    async def members(self, key: ShardKey) -> list[Member]:
+        items = self._tables.query(self._rooms, "pk = :shard", named(shard=str(key)), **_MEMBER_PROJECTION)
         own = rows.shard_key(key)["sk"]
         return [rows.read_member(it) async for it in items if it["sk"] != own]
 
@@ -361,8 +421,12 @@ class DynamoStore(RoomStore):
             with suppress(Conflict):
                 await self._update_shard(key, "SET members = :counted ADD version :one", census, condition=as_read)
 
-    async def _count_leave(self, key: ShardKey) -> None:
-        await self._update_shard(key, "ADD members :less, version :one", named(less=-1, one=1))
+    async def _count_leave(self, key: ShardKey) -> Count:
+        return await self._count(key, "ADD members :less, version :one", named(less=-1, one=1))
+
+    async def _count(self, key: ShardKey, update: str, values: Item) -> Count:
+        row = await self._update_shard(key, update, values)
+        return Count(int(row["members"]["N"]), int(row["statsAt"]["N"]) if "statsAt" in row else 0)
 
     async def _update_shard(
         self, key: ShardKey, update: str, values: Item, *, condition: str | None = None

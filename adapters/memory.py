@@ -19,12 +19,15 @@ from typing import Any
 import msgspec
 
 from domain.errors import Conflict, ConnectionGone, PostError, Unavailable
-from domain.fanout import Arrived, Doorbell, Remainder, encode_job, remainder_delay
+from domain.fanout import Doorbell, Ephemeral, Remainder, encode_job, remainder_delay
 from domain.lanes import LANES, Lane
 from domain.ports import BroadcastQueue, Clock, Connections, RoomStore
 from domain.rooms import (
     KICK_MARK_MS,
+    Append,
     Connection,
+    Count,
+    Directory,
     Entry,
     Member,
     Membership,
@@ -35,6 +38,8 @@ from domain.rooms import (
     Shard,
     ShardKey,
     Standing,
+    due_bucket,
+    due_minute,
 )
 
 __all__ = ["ManualClock", "MemoryConnections", "MemoryQueue", "MemoryStore"]
@@ -78,6 +83,7 @@ class MemoryStore(RoomStore):
 
     def __init__(self) -> None:
         self._rooms: dict[str, Room] = {}
+        self._directory: dict[str, dict[str, Directory]] = defaultdict(dict)
         self._standings: dict[tuple[str, str], Standing] = {}
         self._entries: dict[tuple[str, int], dict[int, Entry]] = defaultdict(dict)
         self._once: dict[tuple[str, str], Once] = {}
@@ -85,6 +91,9 @@ class MemoryStore(RoomStore):
         self._memberships: dict[str, dict[str, Membership]] = defaultdict(dict)
         self._members: dict[ShardKey, dict[str, Member]] = defaultdict(dict)
         self._shards: dict[ShardKey, Shard] = {}
+        self._stats_at: dict[ShardKey, int] = {}
+        self._due: dict[tuple[int, int], set[str]] = defaultdict(set)
+        self._ticked: dict[int, int] = {}
         self._held: set[Hashable] = set()
 
     # ---- rooms and their logs
@@ -97,9 +106,18 @@ class MemoryStore(RoomStore):
         await asyncio.sleep(0)
         return {it: self._rooms[it] for it in rooms if it in self._rooms}
 
-    async def create_room(self, room: str, epoch: int) -> None:
+    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> None:
         async with self._single_write(("meta", room)):
-            self._rooms.setdefault(room, Room(room, epoch))
+            if room in self._rooms:
+                return
+            self._rooms[room] = Room(room, epoch)
+            if directory is not None:
+                self._directory[directory.parent][room] = directory
+
+    async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
+        await asyncio.sleep(0)
+        listed = self._directory[parent]
+        return [listed[it] for it in sorted(listed) if it > after][:limit]
 
     async def standing(self, room: str, user: str) -> Standing:
         await asyncio.sleep(0)
@@ -109,45 +127,45 @@ class MemoryStore(RoomStore):
         async with self._single_write(("user", room, user)):
             self._standings[room, user] = standing
 
-    async def sending(self, room: str, connection: str, user: str, client_id: str) -> Sending:
+    async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
         await asyncio.sleep(0)
         return Sending(
-            room=self._rooms.get(room),
-            membership=self._memberships[connection].get(room),
-            standing=self._standing(room, user),
+            rooms={it: self._rooms[it] for it in rooms if it in self._rooms},
+            membership=self._memberships[connection].get(rooms[0]),
+            standing=self._standing(rooms[0], user),
             once=self._once.get((user, client_id)),
         )
 
     async def append(
         self,
-        read: Room,
-        entry: Entry,
+        appends: Sequence[Append],
         sender: Membership,
         connection: str,
         client_id: str,
         once: Once,
         now: int,
     ) -> None:
-        rows = (
-            ("meta", read.room),
-            ("entry", read.room, read.epoch, entry.seq),
-            ("once", entry.sender, client_id),
+        rows: list[Hashable] = [
+            ("once", sender.user, client_id),
             ("member", sender.key, connection),
-            ("user", read.room, entry.sender),
-        )
+            ("user", sender.room, sender.user),
+        ]
+        for it in appends:
+            rows += [("meta", it.read.room), ("entry", it.read.room, it.read.epoch, it.entry.seq)]
         async with self._transaction(*rows):
-            log = self._entries[read.room, read.epoch]
-            earlier = self._once.get((entry.sender, client_id))
+            earlier = self._once.get((sender.user, client_id))
             member = self._members[sender.key].get(connection)
-            standing = self._standing(read.room, entry.sender)
-            _require(self._rooms.get(read.room) == read, "the room has moved")
-            _require(entry.seq not in log, "the entry exists")
+            standing = self._standing(sender.room, sender.user)
+            for it in appends:
+                _require(self._rooms.get(it.read.room) == it.read, "the room has moved")
+                _require(it.entry.seq not in self._entries[it.read.room, it.read.epoch], "the entry exists")
             _require(earlier is None or earlier.expires_at <= now, "the once-row exists")
             _require(member is not None and member.join_id == sender.join_id, "the sender's membership has ended")
             _require(not standing.banned and standing.muted_until <= now, "the sender may not write")
-            self._rooms[read.room] = replace(read, head=entry.seq)
-            log[entry.seq] = entry
-            self._once[entry.sender, client_id] = once
+            for it in appends:
+                self._rooms[it.read.room] = replace(it.read, head=it.entry.seq)
+                self._entries[it.read.room, it.read.epoch][it.entry.seq] = it.entry
+            self._once[sender.user, client_id] = once
 
     async def entries(
         self,
@@ -177,74 +195,108 @@ class MemoryStore(RoomStore):
         memberships = self._memberships[connection]
         return Session(self._connections.get(connection), [memberships[it] for it in sorted(memberships)])
 
-    async def join(
-        self,
-        member: Member,
-        key: ShardKey,
-        read: Membership | None,
-        now: int,
-        *,
-        connect: Connection | None = None,
-    ) -> None:
-        rows = (
-            ("member", key, member.connection),
-            ("reverse", member.connection, key.room),
-            ("connection", member.connection),
-            ("user", key.room, member.user),
-        )
+    async def connect(self, connection: Connection, joins: Sequence[tuple[Member, ShardKey]], now: int) -> None:
+        due = due_minute(connection.lease_until)
+        rows: list[Hashable] = [("connection", connection.connection), ("due", due, connection.connection)]
+        for member, key in joins:
+            rows += _rows_of_join(member, key)
         async with self._transaction(*rows):
-            present = self._memberships[member.connection].get(key.room)
-            row = connect or self._connections.get(member.connection)
-            standing = self._standing(key.room, member.user)
-            as_read = _join_id(present) in {_join_id(read), member.join_id}
-            _require(as_read, "another join of the connection came first")
-            _require(row is not None, "the connection has ended")
-            _require(not standing.banned and standing.kicked_at + KICK_MARK_MS <= now, "the user may not join")
-            assert row is not None  # noqa: S101  # mypy does not see through _require
-            self._connections[member.connection] = replace(row, last_room=key.room)
-            self._members[key][member.connection] = member
-            self._memberships[member.connection][key.room] = Membership(key.room, key.epoch, key.shard, member.join_id)
+            for member, key in joins:
+                self._require_may_join(member, key, None, now)
+            self._connections[connection.connection] = connection
+            for member, key in joins:
+                self._put_join(member, key)
+            self._due[due, due_bucket(connection.connection)].add(connection.connection)
 
-    async def count_join(self, key: ShardKey, head: int) -> int:
+    async def join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+        async with self._transaction(("connection", member.connection), *_rows_of_join(member, key)):
+            row = self._connections.get(member.connection)
+            self._require_may_join(member, key, read, now)
+            if row is None:
+                raise Conflict("the connection has ended")
+            self._connections[member.connection] = replace(row, last_room=key.room)
+            self._put_join(member, key)
+
+    async def count_join(self, key: ShardKey, head: int) -> Count:
         await asyncio.sleep(0)
         shard = self._shards.get(key) or Shard(None, 0, 0)
-        sent = head if shard.sent is None else shard.sent
-        self._shards[key] = Shard(sent, shard.members + 1, shard.version + 1)
-        return shard.members + 1
+        return self._count(key, replace(shard, sent=head if shard.sent is None else shard.sent), 1)
 
-    async def leave(self, connection: str, membership: Membership) -> bool:
+    async def leave(self, connection: str, membership: Membership) -> Count | None:
         rows = (("member", membership.key, connection), ("reverse", connection, membership.room))
         try:
             async with self._transaction(*rows):
                 member = self._members[membership.key].get(connection)
                 present = self._memberships[connection].get(membership.room)
-                if member is None or member.join_id != membership.join_id or present != membership:
-                    return False
+                if not (_join_id(member) == _join_id(present) == membership.join_id):
+                    return None
                 del self._members[membership.key][connection]
                 del self._memberships[connection][membership.room]
         except Conflict as conflict:
             raise Unavailable(str(conflict)) from None
-        await self._count_leave(membership.key)
-        return True
+        return await self._count_leave(membership.key)
 
-    async def drop_member(self, key: ShardKey, member: Member) -> bool:
+    async def drop_member(self, key: ShardKey, member: Member) -> Count | None:
         async with self._single_write(("member", key, member.connection)):
             present = self._members[key].get(member.connection)
             if present is None or present.join_id != member.join_id:
-                return False
+                return None
             del self._members[key][member.connection]
-        await self._count_leave(key)
-        return True
+        return await self._count_leave(key)
 
     async def end_connection(self, connection: str) -> None:
         async with self._single_write(("connection", connection)):
             self._connections.pop(connection, None)
+
+    # ---- leases
+
+    async def renew(self, connection: str, lease_until: int) -> None:
+        async with self._single_write(("connection", connection)):
+            row = self._connections.get(connection)
+            if row is not None:
+                self._connections[connection] = replace(row, lease_until=lease_until)
+
+    async def due(self, minute: int, bucket: int, limit: int) -> list[str]:
+        await asyncio.sleep(0)
+        return sorted(self._due[minute, bucket])[:limit]
+
+    async def move_due(self, connection: str, minute: int, later: int | None) -> None:
+        bucket = due_bucket(connection)
+        if later is not None:
+            async with self._single_write(("due", later, connection)):
+                self._due[later, bucket].add(connection)
+        async with self._single_write(("due", minute, connection)):
+            self._due[minute, bucket].discard(connection)
+
+    async def ticked(self, bucket: int) -> int | None:
+        await asyncio.sleep(0)
+        return self._ticked.get(bucket)
+
+    async def set_ticked(self, bucket: int, minute: int) -> None:
+        await asyncio.sleep(0)
+        self._ticked[bucket] = minute
 
     # ---- shards
 
     async def shard(self, key: ShardKey) -> Shard | None:
         await asyncio.sleep(0)
         return self._shards.get(key)
+
+    async def shards(self, keys: Sequence[ShardKey]) -> dict[ShardKey, Shard]:
+        await asyncio.sleep(0)
+        return {it: self._shards[it] for it in keys if it in self._shards}
+
+    async def claim_stats(self, key: ShardKey, read: int, now: int) -> bool:
+        await asyncio.sleep(0)
+        if key not in self._shards or self._stats_at.get(key, 0) != read:
+            return False
+        self._stats_at[key] = now
+        return True
+
+    async def members_page(self, key: ShardKey, after: str, limit: int) -> list[Member]:
+        await asyncio.sleep(0)
+        members = self._members[key]
+        return [members[it] for it in sorted(members) if it > after][:limit]
 
     async def members(self, key: ShardKey) -> list[Member]:
         await asyncio.sleep(0)
@@ -264,19 +316,36 @@ class MemoryStore(RoomStore):
             raised = replace(raised, members=counted, version=shard.version + 1)
         self._shards[key] = raised
 
-    async def _count_leave(self, key: ShardKey) -> None:
+    async def _count_leave(self, key: ShardKey) -> Count:
         await asyncio.sleep(0)
-        shard = self._shards.get(key) or Shard(None, 0, 0)
-        self._shards[key] = replace(shard, members=shard.members - 1, version=shard.version + 1)
+        return self._count(key, self._shards.get(key) or Shard(None, 0, 0), -1)
+
+    def _count(self, key: ShardKey, shard: Shard, more: int) -> Count:
+        members = shard.members + more
+        self._shards[key] = replace(shard, members=members, version=shard.version + 1)
+        return Count(members, self._stats_at.get(key, 0))
 
     # ---- rows
 
     def _standing(self, room: str, user: str) -> Standing:
         return self._standings.get((room, user), Standing())
 
+    def _require_may_join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+        present = self._memberships[member.connection].get(key.room)
+        standing = self._standing(key.room, member.user)
+        _require(_join_id(present) in {_join_id(read), member.join_id}, "another join of the connection came first")
+        _require(not standing.banned and standing.kicked_at + KICK_MARK_MS <= now, "the user may not join")
+
+    def _put_join(self, member: Member, key: ShardKey) -> None:
+        self._members[key][member.connection] = member
+        self._memberships[member.connection][key.room] = Membership(
+            key.room, key.epoch, key.shard, member.join_id, member.user, member.name
+        )
+
     @asynccontextmanager
     async def _transaction(self, *rows: Hashable) -> AsyncIterator[None]:
         if not self._held.isdisjoint(rows):
+            await asyncio.sleep(0)
             raise Conflict("another transaction holds one of the rows")
         self._held.update(rows)
         try:
@@ -298,8 +367,16 @@ def _require(condition: bool, otherwise: str) -> None:
         raise Conflict(otherwise)
 
 
-def _join_id(membership: Membership | None) -> str | None:
-    return membership.join_id if membership else None
+def _rows_of_join(member: Member, key: ShardKey) -> list[Hashable]:
+    return [
+        ("member", key, member.connection),
+        ("reverse", member.connection, key.room),
+        ("user", key.room, member.user),
+    ]
+
+
+def _join_id(row: Member | Membership | None) -> str | None:
+    return row.join_id if row else None
 
 
 def _cut(entries: Iterable[Entry], limit: int, max_bytes: int) -> list[Entry]:
@@ -353,9 +430,9 @@ class MemoryQueue(BroadcastQueue):
         for it in remainders:
             self.put("retry", encode_job(it), it.room, delay=remainder_delay(it.attempt, self._draw))
 
-    async def announce(self, arrived: Arrived) -> None:
+    async def announce(self, job: Ephemeral, delay: int = 0) -> None:
         await asyncio.sleep(0)
-        self.put("ephemeral", encode_job(arrived), arrived.room)
+        self.put("ephemeral", encode_job(job), job.room, delay=delay)
 
     async def bury(self, lane: str, body: str, group: str | None) -> None:
         await asyncio.sleep(0)

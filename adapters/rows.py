@@ -1,8 +1,12 @@
 """The rows of the three tables: their keys, and how the domain's values stand in them.
 
-connections: connectionId/`#` is the connection, connectionId/room its membership.
-rooms: room/`meta`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for each member.
-messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room id can have.
+connections: connectionId/`#` is the connection, connectionId/room its membership; `due#MINUTE#BUCKET`/connectionId a
+lease that ends in that minute, `tick#BUCKET`/`#` the last minute that is done. No connection id has a `#`: API
+Gateway's are base64.
+rooms: room/`meta`, room/`directory`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for
+each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of `#` tells these keys apart. The
+index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
+messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room can have.
 
 `expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds. `v` is the version of a row's
 form where a deployment may meet rows that an older one wrote.
@@ -18,26 +22,35 @@ import msgspec
 from domain.rooms import (
     ENTRY_RETENTION_MS,
     Connection,
+    Directory,
     Entry,
     Member,
     Membership,
     Once,
+    Ring,
     Room,
     Shard,
     ShardKey,
     Standing,
+    due_bucket,
 )
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
 
 __all__ = [
+    "DIRECTORY_ATTRIBUTES",
+    "DIRECTORY_INDEX",
     "MEMBER_ATTRIBUTES",
     "TTL_ATTRIBUTE",
     "Item",
     "Key",
     "connection_key",
     "connection_row",
+    "directory_row",
+    "due_key",
+    "due_partition",
+    "due_row",
     "entry_key",
     "entry_row",
     "log_key",
@@ -49,6 +62,7 @@ __all__ = [
     "once_key",
     "once_row",
     "read_connection",
+    "read_directory",
     "read_entry",
     "read_member",
     "read_membership",
@@ -60,6 +74,8 @@ __all__ = [
     "seq_text",
     "shard_key",
     "standing_row",
+    "tick_key",
+    "tick_row",
     "user_key",
     "values",
 ]
@@ -69,6 +85,11 @@ TTL_ATTRIBUTE = "expiresAt"
 ROW_VERSION = 1
 MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs")
 """What `read_member` needs of a member row."""
+DIRECTORY_INDEX = "directory"
+DIRECTORY_ATTRIBUTES = ("title", "owner", "visibility")
+"""What the index holds of a directory row beside the keys."""
+DUE_RETENTION_MS = 6 * 3600 * 1000
+"""How long a due row outlives its minute: ticks that stood still for less find all that is due."""
 
 Key = dict[str, "AttributeValueTypeDef"]
 Item = dict[str, "AttributeValueTypeDef"]
@@ -104,7 +125,7 @@ def connection_key(connection: str) -> Key:
     return _key(connection, "#")
 
 
-def connection_row(connection: Connection, last_room: str) -> Item:
+def connection_row(connection: Connection) -> Item:
     return connection_key(connection.connection) | values(
         {
             "userId": connection.user,
@@ -112,8 +133,9 @@ def connection_row(connection: Connection, last_room: str) -> Item:
             "dialect": connection.dialect,
             "connectedAt": connection.connected_at,
             "expiresAtMs": connection.expires_at,
+            "leaseUntil": connection.lease_until,
             TTL_ATTRIBUTE: _seconds(connection.expires_at),
-            "lastRoom": last_room,
+            "lastRoom": connection.last_room,
         }
     )
 
@@ -128,6 +150,7 @@ def read_connection(item: Mapping[str, Any]) -> Connection:
         connected_at=row["connectedAt"],
         expires_at=row["expiresAtMs"],
         last_room=row["lastRoom"],
+        lease_until=row.get("leaseUntil", 0),
     )
 
 
@@ -141,6 +164,8 @@ def membership_row(member: Member, key: ShardKey) -> Item:
             "epoch": key.epoch,
             "shard": key.shard,
             "joinId": member.join_id,
+            "userId": member.user,
+            "name": member.name,
             TTL_ATTRIBUTE: _seconds(member.expires_at),
         }
     )
@@ -148,7 +173,28 @@ def membership_row(member: Member, key: ShardKey) -> Item:
 
 def read_membership(item: Mapping[str, Any]) -> Membership:
     row = _plain(item)
-    return Membership(row["sk"], row["epoch"], row["shard"], row["joinId"])
+    return Membership(row["sk"], row["epoch"], row["shard"], row["joinId"], row["userId"], row["name"])
+
+
+def due_partition(minute: int, bucket: int) -> str:
+    """The partition key of the leases that end in a minute."""
+    return f"due#{minute}#{bucket}"
+
+
+def due_key(connection: str, minute: int) -> Key:
+    return _key(due_partition(minute, due_bucket(connection)), connection)
+
+
+def due_row(connection: str, minute: int) -> Item:
+    return due_key(connection, minute) | values({TTL_ATTRIBUTE: _seconds(minute * 60_000 + DUE_RETENTION_MS)})
+
+
+def tick_key(bucket: int) -> Key:
+    return _key(f"tick#{bucket}", "#")
+
+
+def tick_row(bucket: int, minute: int) -> Item:
+    return tick_key(bucket) | values({"minute": minute})
 
 
 # ------------------------------------------------------------------------------------------------ rooms
@@ -167,6 +213,22 @@ def room_row(room: Room) -> Item:
 def read_room(item: Mapping[str, Any]) -> Room:
     row = _plain(item)
     return Room(row["pk"], row["epoch"], row["head"], row["shards"], row["status"])
+
+
+def directory_row(directory: Directory) -> Item:
+    return _key(directory.room, "directory") | values(
+        {
+            "title": directory.title,
+            "owner": directory.owner,
+            "parent": directory.parent,
+            "visibility": directory.visibility,
+        }
+    )
+
+
+def read_directory(item: Mapping[str, Any]) -> Directory:
+    row = _plain(item)
+    return Directory(row["pk"], row["title"], row["owner"], row["parent"], row["visibility"])
 
 
 def user_key(room: str, user: str) -> Key:
@@ -248,6 +310,7 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
             "at": entry.at,
             "sender": entry.sender,
             "body": msgspec.json.encode(entry.body).decode(),
+            "origin": entry.origin,
             TTL_ATTRIBUTE: _seconds(entry.at + ENTRY_RETENTION_MS),
         }
     )
@@ -255,7 +318,8 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
 
 def read_entry(item: Mapping[str, Any]) -> Entry:
     row = _plain(item)
-    return Entry(int(row["sk"]), row["type"], row["at"], row["sender"], msgspec.json.decode(row["body"]))
+    body = msgspec.json.decode(row["body"])
+    return Entry(int(row["sk"]), row["type"], row["at"], row["sender"], body, row.get("origin"))
 
 
 def once_key(user: str, client_id: str) -> Key:
@@ -268,10 +332,7 @@ def once_row(user: str, client_id: str, once: Once) -> Item:
             "v": ROW_VERSION,
             "digest": once.digest,
             "reply": once.reply,
-            "room": once.room,
-            "epoch": once.epoch,
-            "shards": once.shards,
-            "seq": once.seq,
+            "rings": msgspec.json.encode(once.rings).decode(),
             "expiresAtMs": once.expires_at,
             TTL_ATTRIBUTE: _seconds(once.expires_at),
         }
@@ -283,9 +344,6 @@ def read_once(item: Mapping[str, Any]) -> Once:
     return Once(
         digest=row["digest"],
         reply=row["reply"],
-        room=row["room"],
-        epoch=row["epoch"],
-        shards=row["shards"],
-        seq=row["seq"],
+        rings=msgspec.json.decode(row["rings"], type=list[Ring]),
         expires_at=row["expiresAtMs"],
     )

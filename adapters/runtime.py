@@ -17,6 +17,7 @@ from aiobotocore.config import AioConfig
 
 from adapters.dynamodb import DynamoStore
 from adapters.management_api import ManagementApi, management_client_config
+from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
 from adapters.sqs import SqsQueue
 from domain.ports import Clock, Ports
@@ -68,15 +69,19 @@ class Runtime:
                 retries={"mode": "standard", "total_max_attempts": 3},
             )
             settings, clock, draw = self.settings, SystemClock(), random.Random()
+            rules = Rules(open_rooms=settings.open_rooms, roster_limit=settings.roster_limit)
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
             for client in (dynamodb, sqs):
                 client.meta.events.register("before-send", _count)
+            store = DynamoStore(dynamodb, settings.tables)
+            queue = SqsQueue(sqs, settings.queues, settings.dead_letter_queues, clock, draw)
             self._ports = Ports(
-                store=DynamoStore(dynamodb, settings.tables),
-                queue=SqsQueue(sqs, settings.queues, settings.dead_letter_queues, clock, draw),
+                store=store,
+                queue=queue,
+                roster=AnnouncingRoster(store, queue, clock, rules),
                 clock=clock,
-                rules=Rules(open_rooms=settings.open_rooms),
+                rules=rules,
                 draw=draw,
             )
         return self._ports

@@ -42,6 +42,8 @@ class Settings:
     auth: str = "demo"
     open_rooms: bool = True
     """Whether the first join makes a room that nobody created."""
+    roster_limit: int = 50
+    """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
 
     def as_environment(self) -> dict[str, str]:
@@ -72,6 +74,7 @@ _TYPES = {
     "queues": dict[str, str],
     "dead_letter_queues": dict[str, str],
     "open_rooms": bool,
+    "roster_limit": int,
     "lanes": dict[str, Lane],
 }
 

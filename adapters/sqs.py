@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from adapters.aws import NO_ANSWER, answered_status, error_code
 from domain.errors import Unavailable
-from domain.fanout import Arrived, Doorbell, Remainder, encode_job, remainder_delay
+from domain.fanout import Doorbell, Ephemeral, Job, Remainder, encode_job, remainder_delay
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Clock
 
@@ -70,7 +70,7 @@ class SqsQueue(BroadcastQueue):
     """The lanes on an SQS client. `queues` and `dead_letter_queues`: lane → URL.
 
     Groups and deduplication ids are names in the clear, so that an operator can read them: room#epoch#shard#seq has at
-    most 64 + 3 × 17 characters, and SQS takes 128 of any that an id may have.
+    most 70 + 3 × 17 characters, and SQS takes 128 of any that an id may have.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class SqsQueue(BroadcastQueue):
             [
                 {
                     "Id": str(number),
-                    "MessageBody": encode_job(it),
+                    "MessageBody": _body(it),
                     "MessageGroupId": str(it.key),
                     "MessageDeduplicationId": f"{it.key}#{it.seq}",
                 }
@@ -107,7 +107,7 @@ class SqsQueue(BroadcastQueue):
             [
                 {
                     "Id": str(number),
-                    "MessageBody": encode_job(it),
+                    "MessageBody": _body(it),
                     "MessageGroupId": it.room,
                     "DelaySeconds": remainder_delay(it.attempt, self._draw),
                 }
@@ -115,10 +115,13 @@ class SqsQueue(BroadcastQueue):
             ],
         )
 
-    async def announce(self, arrived: Arrived) -> None:
+    async def announce(self, job: Ephemeral, delay: int = 0) -> None:
         with _translated():
             await self._client.send_message(
-                QueueUrl=self._queues["ephemeral"], MessageBody=encode_job(arrived), MessageGroupId=arrived.room
+                QueueUrl=self._queues["ephemeral"],
+                MessageBody=_body(job),
+                MessageGroupId=job.room,
+                DelaySeconds=delay,
             )
 
     async def bury(self, lane: str, body: str, group: str | None) -> None:
@@ -160,6 +163,11 @@ class SqsQueue(BroadcastQueue):
                 raise Unavailable(f"SendMessageBatch: {', '.join(sorted(set(failed.values())))}")
             batch = [it for it in batch if it["Id"] in failed]
             await self._clock.sleep(self._draw.uniform(0, delay))
+
+
+def _body(job: Job) -> str:
+    """The job as SQS takes it. Of what JSON lets through, U+FFFE and U+FFFF alone are in none of its messages."""
+    return encode_job(job).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def _batches(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["REREAD_DELAYS", "Held", "Tables", "named"]
+__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_delete", "to_put", "to_update"]
 
 BATCH_KEYS = 100
 """Keys in one BatchGetItem at most."""
@@ -57,15 +57,14 @@ class Tables:
     async def query(
         self, table: str, condition: str, values: Item, **options: Any
     ) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The rows of a partition that fit the condition, page after page."""
+        """The rows of a partition that fit the condition, page after page; read strongly, unless `options` differ."""
         while True:
             with _translated():
                 answer = await self._client.query(
                     TableName=table,
                     KeyConditionExpression=condition,
                     ExpressionAttributeValues=values,
-                    ConsistentRead=True,
-                    **options,
+                    **{"ConsistentRead": True, **options},
                 )
             for item in answer["Items"]:
                 yield item
@@ -73,14 +72,24 @@ class Tables:
                 return
             options["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    async def put(self, table: str, item: Item, condition: str) -> None:
+    async def page(self, table: str, condition: str, values: Item, limit: int, **options: Any) -> list[Any]:
+        """The first `limit` of what `query` finds."""
+        result: list[Any] = []
+        async with aclosing(self.query(table, condition, values, Limit=limit, **options)) as items:
+            async for item in items:
+                result.append(item)
+                if len(result) == limit:
+                    break
+        return result
+
+    async def put(self, table: str, item: Item) -> None:
         with _translated():
-            await self._client.put_item(TableName=table, Item=item, ConditionExpression=condition)
+            await self._client.put_item(TableName=table, Item=item)
 
     async def update(
         self, table: str, key: Key, update: str, values: Item, *, condition: str | None = None
     ) -> Mapping[str, Any]:
-        """Update a row, which is made where it is missing; the new values of what was changed."""
+        """Update a row, which is made where it is missing; the row as it is then."""
         conditional: Any = {"ConditionExpression": condition} if condition else {}
         with _translated():
             answer = await self._client.update_item(
@@ -88,7 +97,7 @@ class Tables:
                 Key=key,
                 UpdateExpression=update,
                 ExpressionAttributeValues=values,
-                ReturnValues="UPDATED_NEW",
+                ReturnValues="ALL_NEW",
                 **conditional,
             )
         return answer["Attributes"]
@@ -126,6 +135,47 @@ class Tables:
 def named(**row: str | int | bool | None) -> Item:
     """Values for expressions, `:name` → value; those that are None are left out."""
     return values({f":{name}": it for name, it in row.items()})
+
+
+# ------------------------------------------------------------------------------------------------ transactions
+
+
+def to_put(
+    table: str, item: Item, condition: str | None = None, **row: str | int | bool | None
+) -> TransactWriteItemTypeDef:
+    """A put within a transaction; `row` are the values that the condition names."""
+    put: Any = {"TableName": table, "Item": item} | _conditional(condition, row)
+    return {"Put": put}
+
+
+def to_update(
+    table: str, key: Key, update: str, condition: str, *, names: Mapping[str, str] | None = None, **row: str | int
+) -> TransactWriteItemTypeDef:
+    """An update within a transaction; `row` are the values that update and condition name, `names` its `#names`."""
+    of_names = {"ExpressionAttributeNames": names} if names else {}
+    it: Any = {"TableName": table, "Key": key, "UpdateExpression": update} | _conditional(condition, row) | of_names
+    return {"Update": it}
+
+
+def to_delete(table: str, key: Key, condition: str, **row: str | int) -> TransactWriteItemTypeDef:
+    """A delete within a transaction."""
+    it: Any = {"TableName": table, "Key": key} | _conditional(condition, row)
+    return {"Delete": it}
+
+
+def to_check(table: str, key: Key, condition: str, **row: str | int | bool) -> TransactWriteItemTypeDef:
+    """A condition within a transaction on a row that it leaves as it is."""
+    it: Any = {"TableName": table, "Key": key} | _conditional(condition, row)
+    return {"ConditionCheck": it}
+
+
+def _conditional(condition: str | None, row: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if condition:
+        result["ConditionExpression"] = condition
+    if row:
+        result["ExpressionAttributeValues"] = named(**row)
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ errors

@@ -21,17 +21,22 @@ from domain.rooms import Dialect, Entry, ShardKey
 __all__ = [
     "GRACE",
     "JOB_VERSION",
+    "NOTICE_MS",
     "NOT_AFTER_MS",
     "ROUND_BYTES",
     "ROUND_ENTRIES",
+    "STATS_EVERY_MS",
     "WELCOME_MS",
     "YOUNG_MS",
     "Arrived",
     "Doorbell",
+    "Ephemeral",
     "Frame",
     "Job",
+    "Notice",
     "Outcome",
     "Remainder",
+    "Stats",
     "encode_entry",
     "encode_job",
     "group_by_first",
@@ -53,6 +58,10 @@ NOT_AFTER_MS = 600_000
 """How long a remainder is tried."""
 WELCOME_MS = 60_000
 """How long a welcome is worth sending."""
+NOTICE_MS = 3_000
+"""How long any other ephemeral event is."""
+STATS_EVERY_MS = 1_000
+"""How often, at most, a large room is told how many are in it."""
 
 
 # ------------------------------------------------------------------------------------------------ jobs
@@ -86,17 +95,37 @@ class Remainder(_Job, frozen=True, kw_only=True, tag="remainder"):
 
 
 class Arrived(_Job, frozen=True, kw_only=True, tag="arrived"):
-    """A connection has joined its first room; it is owed a `welcome` until `not_after`."""
+    """A connection has joined its first room; it is owed a `welcome`, and its own `user_joined`, until `not_after`."""
 
     connection: str
     user: str
     name: str
-    connected_at: int
     head: int
+    inbox_epoch: int
+    inbox_head: int
+    reconnect_at: int
+    tell_others: bool
+    """Whether the room is small enough to be told."""
     not_after: int
 
 
-Job = Doorbell | Remainder | Arrived
+class Notice(_Job, frozen=True, kw_only=True, tag="notice"):
+    """An ephemeral event for the shard's members, in the words of the wire: sent once, dropped after `not_after`."""
+
+    event: msgspec.Raw
+    skip: str | None = None
+    """The connection that it is about, which need not be told."""
+    not_after: int
+
+
+class Stats(_Job, frozen=True, kw_only=True, tag="stats"):
+    """The room is owed a `room_stats`, with the count as it is when it is sent."""
+
+    not_after: int
+
+
+Ephemeral = Arrived | Notice | Stats
+Job = Doorbell | Remainder | Ephemeral
 
 _decoder: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
 _encoder = msgspec.json.Encoder()

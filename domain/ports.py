@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from domain.fanout import Arrived, Doorbell, Remainder
+from domain.fanout import Doorbell, Ephemeral, Remainder
 from domain.rooms import (
+    Append,
     Connection,
+    Count,
+    Directory,
     Entry,
     Member,
     Membership,
@@ -36,6 +39,7 @@ __all__ = [
     "Ports",
     "Principal",
     "RoomStore",
+    "Roster",
 ]
 
 
@@ -68,8 +72,14 @@ class RoomStore(Protocol):
         """The meta rows of up to 100 rooms; those that don't exist are left out."""
         ...
 
-    async def create_room(self, room: str, epoch: int) -> None:
-        """Make the room with that epoch and an empty log, unless there is one, whatever its status."""
+    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> None:
+        """Make the room with that epoch and an empty log, and list it if `directory` says how: together, and only
+        unless there is one, whatever its status."""
+        ...
+
+    async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
+        """Up to `limit` rooms below `parent` whose ids are greater than `after`, by id. From an index: a room made a
+        moment ago may be missing."""
         ...
 
     async def standing(self, room: str, user: str) -> Standing:
@@ -80,26 +90,27 @@ class RoomStore(Protocol):
         """Record a user's standing in a room."""
         ...
 
-    async def sending(self, room: str, connection: str, user: str, client_id: str) -> Sending:
-        """All that a send depends on, in one read. The once-row may have expired: deletion by TTL lags."""
+    async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
+        """All that a send to `rooms` depends on, in one read; membership and standing are those of the first room.
+        The once-row may have expired: deletion by TTL lags."""
         ...
 
     async def append(
         self,
-        read: Room,
-        entry: Entry,
+        appends: Sequence[Append],
         sender: Membership,
         connection: str,
         client_id: str,
         once: Once,
         now: int,
     ) -> None:
-        """All or nothing: the room's head rises from `read.head` to `entry.seq`, the entry and the once-row are put.
+        """All or nothing: for each of `appends` (of different rooms, by one sender) the room's head rises from
+        `read.head` to `entry.seq` and the entry is put; and the once-row is put.
 
-        Raises `Conflict`, with nothing written, if the room is not as `read` (head, epoch, shards, status), the
-        entry exists, an unexpired once-row exists, the sender's member row is gone, the sender is banned or muted,
-        or another transaction holds one of the rows. The caller reads again and decides anew.
-        After `Unavailable` the entry may be stored: the caller reads again and finds its once-row.
+        Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status), an
+        entry exists, an unexpired once-row exists, the sender's member row (`sender`) is gone, the sender is banned
+        or muted in that room, or another transaction holds one of the rows. The caller reads again and decides anew.
+        After `Unavailable` the entries may be stored: the caller reads again and finds its once-row.
         """
         ...
 
@@ -127,38 +138,38 @@ class RoomStore(Protocol):
         """The connection's row and all its memberships, in one read."""
         ...
 
-    async def join(
-        self,
-        member: Member,
-        key: ShardKey,
-        read: Membership | None,
-        now: int,
-        *,
-        connect: Connection | None = None,
-    ) -> None:
-        """All or nothing: member row, reverse row, and the connection's `last_room`; with `connect`, its row as well.
+    async def connect(self, connection: Connection, joins: Sequence[tuple[Member, ShardKey]], now: int) -> None:
+        """All or nothing: the connection's row, member and reverse row of each of `joins`, and the lease's due row.
 
-        Raises `Conflict`, with nothing written, if the reverse row is not as `read` (by its join id, or absent) and
-        not this very join's, the connection's row is gone (where `connect` does not put it), the user is banned or
-        was kicked within `KICK_MARK_MS`, or another transaction holds one of the rows.
+        Raises `Conflict`, with nothing written, if a reverse row is there that is not this very join's, the user is
+        banned or was kicked within `KICK_MARK_MS` in one of the rooms, or another transaction holds one of the rows.
         """
         ...
 
-    async def count_join(self, key: ShardKey, head: int) -> int:
+    async def join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+        """All or nothing: member row, reverse row, and the connection's `last_room`.
+
+        Raises `Conflict`, with nothing written, if the reverse row is not as `read` (by its join id, or absent) and
+        not this very join's, the connection's row is gone, the user is banned or was kicked within `KICK_MARK_MS`, or
+        another transaction holds one of the rows.
+        """
+        ...
+
+    async def count_join(self, key: ShardKey, head: int) -> Count:
         """Add one to the shard's count, and let a shard that was never served start at `head`. The new count."""
         ...
 
-    async def leave(self, connection: str, membership: Membership) -> bool:
+    async def leave(self, connection: str, membership: Membership) -> Count | None:
         """Delete member and reverse row if both carry the membership's join id, and take one from the count.
 
-        True for the one caller whose call deleted them; False if they were gone or belong to a later join.
+        The new count for the one caller whose call deleted them; None if they were gone or belong to a later join.
         """
         ...
 
-    async def drop_member(self, key: ShardKey, member: Member) -> bool:
+    async def drop_member(self, key: ShardKey, member: Member) -> Count | None:
         """Delete the member row alone if it still carries `member.join_id`, and take one from the count.
 
-        For a row whose reverse row has moved on to a later epoch of the room. True if this call deleted it.
+        For a row whose reverse row has moved on to a later epoch of the room. The new count if this call deleted it.
         """
         ...
 
@@ -166,10 +177,45 @@ class RoomStore(Protocol):
         """Delete the connection's own row, after which nothing can join for it. Its memberships stay."""
         ...
 
+    # ---- leases
+
+    async def renew(self, connection: str, lease_until: int) -> None:
+        """Lengthen a connection's lease; without effect if its row is gone. Its due row stays where it is: the tick
+        that finds it too early moves it."""
+        ...
+
+    async def due(self, minute: int, bucket: int, limit: int) -> list[str]:
+        """Up to `limit` connections whose due rows are in that minute and bucket."""
+        ...
+
+    async def move_due(self, connection: str, minute: int, later: int | None) -> None:
+        """Take a connection's due row out of `minute`; put it into `later`, first, if that is given."""
+        ...
+
+    async def ticked(self, bucket: int) -> int | None:
+        """The last minute whose due rows of that bucket are all done; None before the first."""
+        ...
+
+    async def set_ticked(self, bucket: int, minute: int) -> None:
+        """Record that minute."""
+        ...
+
     # ---- shards
 
     async def shard(self, key: ShardKey) -> Shard | None:
         """The shard's row; None before the first join counted."""
+        ...
+
+    async def shards(self, keys: Sequence[ShardKey]) -> dict[ShardKey, Shard]:
+        """The rows of many shards; those that don't exist are left out."""
+        ...
+
+    async def claim_stats(self, key: ShardKey, read: int, now: int) -> bool:
+        """Set the shard's `stats_at` to `now` if it is still `read`: True for the one caller who may tell the room."""
+        ...
+
+    async def members_page(self, key: ShardKey, after: str, limit: int) -> list[Member]:
+        """Up to `limit` member rows of the shard whose connections are greater than `after`, in that order."""
         ...
 
     async def members(self, key: ShardKey) -> list[Member]:
@@ -202,8 +248,8 @@ class BroadcastQueue(Protocol):
         """Enqueue remainders, each delayed by its attempt. Returns when all are enqueued."""
         ...
 
-    async def announce(self, arrived: Arrived) -> None:
-        """Enqueue an ephemeral job."""
+    async def announce(self, job: Ephemeral, delay: int = 0) -> None:
+        """Enqueue an ephemeral job, to be seen after `delay` seconds."""
         ...
 
     async def bury(self, lane: str, body: str, group: str | None) -> None:
@@ -225,6 +271,28 @@ class Connections(Protocol):
 
     async def close(self, connection: str) -> None:
         """Close the socket; `ConnectionGone` if there is none."""
+        ...
+
+
+class Roster(Protocol):
+    """Who comes and goes, and who is told: small rooms who it was, large ones how many there are, at most once a
+    second. Telling is best effort; the memberships are not."""
+
+    async def joined(self, member: Member, key: ShardKey, count: Count) -> None:
+        """Tell a room of a member that has joined it."""
+        ...
+
+    async def leave(self, connection: str, membership: Membership) -> None:
+        """End a membership, and tell the room if it was this call that ended it."""
+        ...
+
+    async def end(self, connection: str) -> None:
+        """End a connection: its own row first, so that no join slips in behind, then its memberships. Idempotent; after
+        `Unavailable` call it again."""
+        ...
+
+    async def drop(self, member: Member, key: ShardKey) -> None:
+        """End a connection of which `member` is a row, also where no reverse row leads to it."""
         ...
 
 
@@ -259,6 +327,7 @@ class Ports:
 
     store: RoomStore
     queue: BroadcastQueue
+    roster: Roster
     clock: Clock
     rules: Rules = field(default_factory=Rules)
     draw: random.Random = field(default_factory=random.Random)

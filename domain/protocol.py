@@ -22,8 +22,10 @@ __all__ = [
     "EVENTS",
     "FRAME_LIMIT",
     "HISTORY_LIMIT",
+    "LIST_LIMIT",
     "MESSAGE_LIMIT",
     "REQUESTS",
+    "ROOT",
     "SUBPROTOCOL",
     "Ack",
     "Batch",
@@ -39,11 +41,24 @@ __all__ = [
     "Joined",
     "LeaveRoom",
     "Left",
+    "ListMembers",
+    "ListRooms",
+    "MemberList",
+    "MemberSummary",
     "Ping",
     "Pong",
+    "PrivateMessage",
     "Request",
     "RequestType",
     "RoomHead",
+    "RoomList",
+    "RoomStats",
+    "RoomSummary",
+    "SendPrivateMessage",
+    "Typing",
+    "UserJoined",
+    "UserLeft",
+    "UserTyping",
     "Welcome",
     "encode_event",
     "encode_request",
@@ -62,6 +77,10 @@ MESSAGE_LIMIT = 24 * 1024
 """Bytes of UTF-8 in one chat message."""
 HISTORY_LIMIT = 100
 """Entries in one page of history."""
+LIST_LIMIT = 100
+"""Rooms, or members, in one page of a list."""
+ROOT = "root"
+"""The parent of the rooms at the top."""
 
 ERROR_CODES: Mapping[str, str] = {
     "BAD_JSON": "the frame is not JSON",
@@ -74,6 +93,7 @@ ERROR_CODES: Mapping[str, str] = {
     "NOT_A_MEMBER": "the connection is not in that room",
     "ROOM_NOT_FOUND": "there is no such room",
     "ROOM_FULL": "the connection is in as many rooms as it may join",
+    "USER_OFFLINE": "no such user was ever here",
     "ROOM_BUSY": "too many write to the room at once; send the same request again after `retryAfter`",
     "MUTED": "the user is muted in that room",
     "BANNED": "the user is banned from that room",
@@ -82,11 +102,13 @@ ERROR_CODES: Mapping[str, str] = {
 
 # `$` would let a trailing newline through; the look-ahead says "here it ends" to Python and to ECMAScript alike.
 _ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
+_ROOM_REF_PATTERN = r"^(inbox#)?[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
 _NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]{1,64}(?![\s\S])"
 Id = Annotated[
     str,
     Meta(pattern=_ID_PATTERN, description="1 to 64 letters, digits, or any of _ . : -"),
 ]
+RoomRef = Annotated[str, Meta(pattern=_ROOM_REF_PATTERN, description="a room, or the user's own inbox: inbox#USER")]
 ClientId = Annotated[
     str,
     Meta(
@@ -136,6 +158,13 @@ class ChatMessage(Request, frozen=True, kw_only=True, tag="chat"):
     mentions: Annotated[list[Id], Meta(max_length=20)] | None = None
 
 
+class SendPrivateMessage(Request, frozen=True, kw_only=True, tag="private_message"):
+    """Say something to one user, wherever they are connected, or next are."""
+
+    target_user_id: Id
+    message: str
+
+
 class JoinRoom(Request, frozen=True, kw_only=True, tag="join_room"):
     """Join a room. `since` (with the `epoch` it belongs to) asks for all that followed that seq."""
 
@@ -153,7 +182,7 @@ class LeaveRoom(Request, frozen=True, kw_only=True, tag="leave_room"):
 class HistoryRequest(Request, frozen=True, kw_only=True, tag="history"):
     """A page of a room's log: the newest entries, those `before` a seq, or those `after` one."""
 
-    room_id: Id
+    room_id: RoomRef
     before: Seq | None = None
     after: Seq | None = None
     limit: Annotated[int, Meta(ge=1, le=HISTORY_LIMIT)] = HISTORY_LIMIT
@@ -162,7 +191,28 @@ class HistoryRequest(Request, frozen=True, kw_only=True, tag="history"):
 class Ping(Request, frozen=True, kw_only=True, tag="ping"):
     """Where are my rooms? `cursors` names the rooms the client follows, each with the last seq it has seen."""
 
-    cursors: Annotated[dict[Id, Seq], Meta(max_length=50)] | None = None
+    cursors: Annotated[dict[RoomRef, Seq], Meta(max_length=51)] | None = None
+
+
+class ListRooms(Request, frozen=True, kw_only=True, tag="room_list"):
+    """The rooms below `parent`, by id, from behind `cursor` on."""
+
+    parent: Id = ROOT
+    cursor: Id | None = None
+    limit: Annotated[int, Meta(ge=1, le=LIST_LIMIT)] = LIST_LIMIT
+
+
+class ListMembers(Request, frozen=True, kw_only=True, tag="members"):
+    """Who is in a room, a page from behind `cursor` on."""
+
+    room_id: Id
+    cursor: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Typing(Request, frozen=True, kw_only=True, tag="typing"):
+    """The user is writing. It has no reply, and is never stored."""
+
+    room_id: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +220,8 @@ class RequestType:
     """A row of the request table."""
 
     model: type[Request]
-    reply: str
-    """The type of the event that answers it."""
+    reply: str | None
+    """The type of the event that answers it; None where only an error does."""
     event: str | None = None
     """The type of the event that others receive."""
     route: str = "$default"
@@ -185,14 +235,26 @@ def request_type(request: Request | type[Request]) -> str:
     return str(request.__struct_config__.tag)
 
 
+_PRIVATE_WORDS = "Target user ID and message required for private messages"
+
 REQUESTS: Mapping[str, RequestType] = {
     request_type(row.model): row
     for row in (
         RequestType(ChatMessage, "ack", "chat", "chat"),
-        RequestType(JoinRoom, "joined", None, "join_room", {"roomId": "Room ID required"}),
-        RequestType(LeaveRoom, "left"),
+        RequestType(JoinRoom, "joined", "user_joined", "join_room", {"roomId": "Room ID required"}),
+        RequestType(
+            SendPrivateMessage,
+            "ack",
+            "private_message",
+            "private_message",
+            {"targetUserId": _PRIVATE_WORDS, "message": _PRIVATE_WORDS},
+        ),
+        RequestType(LeaveRoom, "left", "user_left"),
         RequestType(HistoryRequest, "history"),
         RequestType(Ping, "pong"),
+        RequestType(ListRooms, "room_list"),
+        RequestType(ListMembers, "members"),
+        RequestType(Typing, None, "typing"),
     )
 }
 
@@ -272,6 +334,13 @@ class Event(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     type: ClassVar[str]
 
 
+class RoomHead(Struct, frozen=True, kw_only=True):
+    """Where a room is."""
+
+    epoch: int
+    seq: int
+
+
 class Welcome(Event, frozen=True, kw_only=True):
     """The first event of a connection: who it is, and where its room stands."""
 
@@ -283,6 +352,69 @@ class Welcome(Event, frozen=True, kw_only=True):
     protocol: int
     epoch: int
     head: int
+    inbox: RoomHead
+    """Where the user's inbox, the room `inbox#USER`, stands."""
+    reconnect_at: int
+    """When to open the next socket, in milliseconds since 1970: a while before this one is cut."""
+    timestamp: int
+    sent_at: int
+
+
+class PrivateMessage(Event, frozen=True, kw_only=True):
+    """A private message in an inbox: the target's, or the sender's own copy."""
+
+    type = "private_message"
+    message_id: str
+    room_id: str
+    sender_id: str
+    sender_name: str
+    target_user_id: str
+    message: str
+    timestamp: int
+    sent_at: int
+    epoch: int
+    seq: int
+
+
+class UserJoined(Event, frozen=True, kw_only=True):
+    """Somebody has joined a room that is small enough to tell."""
+
+    type = "user_joined"
+    room_id: str
+    user_id: str
+    username: str
+    timestamp: int
+    sent_at: int
+
+
+class UserLeft(Event, frozen=True, kw_only=True):
+    """Somebody has left a room that is small enough to tell."""
+
+    type = "user_left"
+    room_id: str
+    user_id: str
+    username: str
+    timestamp: int
+    sent_at: int
+
+
+class RoomStats(Event, frozen=True, kw_only=True):
+    """How many connections are in a large room, in place of who comes and goes."""
+
+    type = "room_stats"
+    room_id: str
+    active_users: int
+    timestamp: int
+    sent_at: int
+
+
+class UserTyping(Event, frozen=True, kw_only=True):
+    """Somebody is writing."""
+
+    type = "typing"
+    room_id: str
+    user_id: str
+    username: str
     timestamp: int
     sent_at: int
 
@@ -305,7 +437,7 @@ class Chat(Event, frozen=True, kw_only=True):
 
 
 class Ack(Event, frozen=True, kw_only=True):
-    """The sender's reply: stored, and handed to the fan-out."""
+    """The sender's reply: stored, and handed to the fan-out. Of a private message, the place in the sender's inbox."""
 
     type = "ack"
     client_id: str | None = None
@@ -313,6 +445,8 @@ class Ack(Event, frozen=True, kw_only=True):
     room_id: str
     epoch: int
     seq: int
+    online: bool | UnsetType = UNSET
+    """Of a private message: whether its target had an open connection."""
 
 
 class Joined(Event, frozen=True, kw_only=True):
@@ -347,13 +481,6 @@ class HistoryPage(Event, frozen=True, kw_only=True):
     next: int | UnsetType = UNSET
 
 
-class RoomHead(Struct, frozen=True, kw_only=True):
-    """Where a room is."""
-
-    epoch: int
-    seq: int
-
-
 class Pong(Event, frozen=True, kw_only=True):
     """The heads of the rooms that this connection is in."""
 
@@ -361,6 +488,44 @@ class Pong(Event, frozen=True, kw_only=True):
     client_id: str | None = None
     time: int
     heads: dict[str, RoomHead]
+
+
+class RoomSummary(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A room in a list."""
+
+    room_id: str
+    active_users: int
+    """Connections in it."""
+    title: str
+    visibility: str
+    parent: str
+    head: int
+
+
+class RoomList(Event, frozen=True, kw_only=True):
+    """A page of rooms, by id. `cursor` is the next page's; absent at the end."""
+
+    type = "room_list"
+    client_id: str | None = None
+    rooms: list[RoomSummary]
+    cursor: str | UnsetType = UNSET
+
+
+class MemberSummary(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A user in a room."""
+
+    user_id: str
+    username: str
+
+
+class MemberList(Event, frozen=True, kw_only=True):
+    """A page of a room's members, each user once a page. `cursor` is the next page's; absent at the end."""
+
+    type = "members"
+    client_id: str | None = None
+    room_id: str
+    members: list[MemberSummary]
+    cursor: str | UnsetType = UNSET
 
 
 class Head(Event, frozen=True, kw_only=True):
@@ -393,7 +558,26 @@ class Batch(Event, frozen=True, kw_only=True):
 
 
 EVENTS: Mapping[str, type[Event]] = {
-    it.type: it for it in (Welcome, Chat, Ack, Joined, Left, HistoryPage, Pong, Head, Error, Batch)
+    it.type: it
+    for it in (
+        Welcome,
+        Chat,
+        PrivateMessage,
+        UserJoined,
+        UserLeft,
+        RoomStats,
+        UserTyping,
+        Ack,
+        Joined,
+        Left,
+        HistoryPage,
+        RoomList,
+        MemberList,
+        Pong,
+        Head,
+        Error,
+        Batch,
+    )
 }
 
 

@@ -5,22 +5,32 @@ Times are whole milliseconds since 1970 unless a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from domain.errors import Refused
 
 __all__ = [
+    "DUE_BUCKETS",
     "ENTRY_RETENTION_MS",
     "KICK_MARK_MS",
+    "LEASE_MS",
+    "LIFETIME_MS",
     "ONCE_RETENTION_MS",
+    "RECONNECT_BEFORE_MS",
+    "ROW_LIFETIME_MS",
+    "Append",
     "Connection",
+    "Count",
     "Dialect",
+    "Directory",
     "Entry",
     "Member",
     "Membership",
     "Once",
+    "Ring",
     "Room",
     "Rules",
     "Sending",
@@ -31,12 +41,28 @@ __all__ = [
     "check_may_join",
     "check_may_send",
     "check_room_open",
+    "due_bucket",
+    "due_minute",
+    "inbox_of",
+    "is_inbox",
+    "lease_end",
 ]
 
 ONCE_RETENTION_MS = 24 * 3600 * 1000
 """How long a request's `clientId` is remembered."""
 ENTRY_RETENTION_MS = 30 * 24 * 3600 * 1000
 """How long a log entry is kept."""
+LIFETIME_MS = 2 * 3600 * 1000
+"""API Gateway cuts a connection after so long."""
+ROW_LIFETIME_MS = LIFETIME_MS + 60_000
+"""A connection's rows that are older belong to nobody."""
+RECONNECT_BEFORE_MS = (300_000, 900_000)
+"""A client is asked to open its next socket so long before the cut, drawn evenly: all at once would be a storm."""
+LEASE_MS = 15 * 60 * 1000
+"""A v1 client that was not heard of for so long is gone: it pings every four minutes, and API Gateway cuts a connection
+that is idle for ten. The recipe's clients don't ping; theirs lasts as long as the connection may."""
+DUE_BUCKETS = 4
+"""Partitions that the leases of one minute are spread over."""
 KICK_MARK_MS = 10_000
 """For how long after a kick the user's joins are refused, so that a kick is not outrun by a reconnect."""
 
@@ -48,6 +74,8 @@ class Rules:
     open_rooms: bool = True
     """Whether the first join makes a room that nobody created."""
     max_rooms_per_connection: int = 50
+    roster_limit: int = 50
+    """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
 
 
 Dialect = Literal["v1", "recipe"]
@@ -86,6 +114,8 @@ class Entry:
     at: int
     sender: str
     body: dict[str, Any] = field(default_factory=dict)
+    origin: str | None = None
+    """The connection that this entry is not posted to: it sent the private message, and has the ack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +150,8 @@ class Membership:
     epoch: int
     shard: int
     join_id: str
+    user: str
+    name: str
 
     @property
     def key(self) -> ShardKey:
@@ -138,6 +170,8 @@ class Connection:
     expires_at: int
     last_room: str
     """The room it joined last: where a request without `roomId` goes."""
+    lease_until: int = 0
+    """When it counts as gone if it has not been heard of; 0 in a row that was never leased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +195,48 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Ring:
+    """What an entry rang: every shard that its room had when it was stored."""
+
+    room: str
+    epoch: int
+    shards: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One entry for one room, as the room was read."""
+
+    read: Room
+    entry: Entry
+
+    @property
+    def ring(self) -> Ring:
+        return Ring(self.read.room, self.read.epoch, self.read.shards, self.entry.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A shard's count after a join or a leave."""
+
+    members: int
+    stats_at: int
+    """When the room was last told how many they are; 0 before the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """How a room is listed."""
+
+    room: str
+    title: str
+    owner: str
+    parent: str
+    visibility: Literal["public"] = "public"
+
+
+@dataclass(frozen=True, slots=True)
 class Once:
     """The memory of a request that was carried out: what it asked, what was answered, and what it rang."""
 
@@ -168,10 +244,7 @@ class Once:
     """A hash of the request's content."""
     reply: str
     """The frame that answered it."""
-    room: str
-    epoch: int
-    shards: int
-    seq: int
+    rings: Sequence[Ring]
     expires_at: int
 
 
@@ -179,10 +252,37 @@ class Once:
 class Sending:
     """All that a send depends on, read together."""
 
-    room: Room | None
+    rooms: Mapping[str, Room]
+    """Those of the rooms asked for that exist."""
     membership: Membership | None
+    """The sender's in the first of them."""
     standing: Standing
     once: Once | None
+
+
+def inbox_of(user: str) -> str:
+    """The room that only this user's connections are in. `#` is in no id, so no request can name another's."""
+    return f"inbox#{user}"
+
+
+def is_inbox(room: str) -> bool:
+    """Whether the room is somebody's inbox."""
+    return room.startswith("inbox#")
+
+
+def lease_end(connection: Connection, now: int) -> int:
+    """Until when a connection that is heard of at `now` counts as there."""
+    return min(connection.expires_at, now + LEASE_MS) if connection.dialect == "v1" else connection.expires_at
+
+
+def due_minute(lease_until: int) -> int:
+    """The minute (since 1970) whose tick looks at a lease: the first that begins when it has ended."""
+    return -(-lease_until // 60_000)
+
+
+def due_bucket(connection: str) -> int:
+    """The partition of a minute that a connection's lease is in."""
+    return zlib.crc32(connection.encode()) % DUE_BUCKETS
 
 
 def check_room_open(room: Room | None) -> Room:
@@ -192,9 +292,9 @@ def check_room_open(room: Room | None) -> Room:
     return room
 
 
-def check_may_send(sending: Sending, now: int) -> tuple[Room, Membership]:
+def check_may_send(sending: Sending, room_id: str, now: int) -> tuple[Room, Membership]:
     """The room and the sender's membership, if the sender may write there now."""
-    room = check_room_open(sending.room)
+    room = check_room_open(sending.rooms.get(room_id))
     if sending.membership is None or sending.membership.epoch != room.epoch:
         raise Refused("NOT_A_MEMBER", "Join the room before you send to it")
     if sending.standing.banned:

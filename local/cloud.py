@@ -120,6 +120,7 @@ class Cloud:
             except ClientError as error:
                 if error_code(error) != "ResourceInUseException":
                     raise
+                await self._require_indexes(definition)
             table = definition["TableName"]
             described = await self.dynamodb.describe_time_to_live(TableName=table)
             if described["TimeToLiveDescription"].get("TimeToLiveStatus") != "ENABLED":
@@ -205,6 +206,17 @@ class Cloud:
         rest = {it: value for it, value in attributes.items() if it not in kind}
         await self.sqs.set_queue_attributes(QueueUrl=url, Attributes=_attributes(rest))
         return url
+
+    async def _require_indexes(self, definition: dict[str, Any]) -> None:
+        table = definition["TableName"]
+        described = await self.dynamodb.describe_table(TableName=table)
+        present = {it["IndexName"] for it in described["Table"].get("GlobalSecondaryIndexes", ())}
+        for it in definition.get("GlobalSecondaryIndexes", ()):
+            if it["IndexName"] not in present:
+                raise CloudError(
+                    f"the table {table} was stored by an older version, without the index {it['IndexName']}; "
+                    f"start with --reset to forget what is stored ({self._state})"
+                )
 
     async def _arn(self, url: str) -> str:
         answer = await self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])

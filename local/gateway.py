@@ -2,6 +2,7 @@
 
 The rules are the real ones: the authorizer and `$connect` run before the 101, and until then, and after the close, a
 post gets 410; requests of one connection run side by side; what a function returns as `body` is the client's answer.
+Each rule stands in docs/gateway.md with the document of AWS that states it. Every time is the clock's.
 """
 
 from __future__ import annotations
@@ -14,15 +15,12 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, cast
 
 from aiohttp import web
-from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from adapters.runtime import SystemClock
@@ -32,6 +30,14 @@ from local.api_events import Upgrade, connection_context, disconnect_event, mess
 from local.functions import InvocationFailed
 from local.handshake import INTEGRATION_SECONDS, Integration, IntegrationTimeout, Refusal, admit, failure, invoke
 from local.management import Management, PostTally
+from local.sockets import (
+    FRAME_LIMIT,
+    MESSAGE_LIMIT,
+    ConnectionSocket,
+    GatewayConnection,
+    billed_messages,
+    respond,
+)
 from local.throttle import TokenBucket
 
 __all__ = ["Gateway", "GatewayTally", "listen"]
@@ -39,11 +45,6 @@ __all__ = ["Gateway", "GatewayTally", "listen"]
 BURST = 5_000
 RATE = 10_000.0
 """Requests a second, and the bucket, of one account and Region: clients' messages, handshakes and `@connections`."""
-BUFFER_LIMIT = 1024 * 1024
-"""Bytes that may wait for a client that does not read."""
-FRAME_LIMIT = 32 * 1024
-MESSAGE_LIMIT = 128 * 1024
-"""Bytes from a client; beyond either the socket is closed with 1009. Messages are billed in steps of the first."""
 IDLE_MS = 10 * 60 * 1000
 LIFETIME_MS = 2 * 3600 * 1000
 SWEEP_SECONDS = 5.0
@@ -64,6 +65,7 @@ class GatewayTally:
     refused: int = 0
     """Handshakes that were answered with an HTTP error."""
     disconnects: int = 0
+    lost_disconnects: int = 0
     messages_in: int = 0
     """Frames of clients, in steps of 32 KB."""
     messages_out: int = 0
@@ -75,25 +77,15 @@ class GatewayTally:
     """Clients' messages and handshakes beyond the rate."""
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
-    id: str
-    socket: ServerConnection
-    context: dict[str, Any]
-    """What all its events share."""
-    active_at: int
-    admitted: bool = False
-    """`$connect` has let it in, so `$disconnect` is owed."""
-    lost: bool = False
-    subprotocol: str | None = None
-
-
 def listen(port: int) -> socket.socket:
     """A listening socket on 127.0.0.1; port 0 is any free one. Raises `BadSetting` where the port is taken."""
     try:
-        return socket.create_server(("127.0.0.1", port), backlog=1024)
+        listener = socket.create_server(("127.0.0.1", port), backlog=1024)
     except OSError as error:
         raise BadSetting(f"port {port} on 127.0.0.1 can't be used ({error.strerror}); name another, or 0") from None
+    # Whom it accepts inherits it. asyncio would set it, but does not see that a socket made like this is TCP's.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class Gateway:
@@ -111,14 +103,19 @@ class Gateway:
         stage: str = "dev",
         rate: float = RATE,
         burst: float = BURST,
+        integration_timeout: float = INTEGRATION_SECONDS,
         post_latency: Callable[[], float] | None = None,
+        lose_disconnects: bool = False,
         clock: Clock | None = None,
         status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
         """`ws` and `http` come from `listen`, and are closed by `stop`.
 
+        `integration_timeout`: seconds for a function to answer, a stage's setting between 0.05 and 29.
         `post_latency` gives the seconds that the next post takes; `status` what `GET /twin` answers.
         """
+        self.lose_disconnects = lose_disconnects
+        """Whether `$disconnect` never comes; may be changed at any time."""
         self.tally = GatewayTally()
         self._authorizer = authorizer
         self._connect = connect
@@ -126,13 +123,14 @@ class Gateway:
         self._message = message
         self._listeners = ws, http
         self._stage = stage
+        self._integration_timeout = integration_timeout
         self._clock = clock or SystemClock()
         self._bucket = TokenBucket(rate, burst, self._clock)
         self._status = status or self._own_status
         self._management = Management(
             stage, self, page=lambda: self.ws_url, status=self._status, post_latency=post_latency
         )
-        self._connections: dict[str, _Connection] = {}
+        self._connections: dict[str, GatewayConnection] = {}
         self._pending: dict[ServerConnection, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -166,7 +164,7 @@ class Gateway:
             sock=ws,
             process_request=self._handshake,
             process_response=self._choose_subprotocol,
-            create_connection=_Socket,
+            create_connection=ConnectionSocket,
             compression=None,
             server_header=None,
             max_size=(MESSAGE_LIMIT, FRAME_LIMIT),
@@ -200,7 +198,7 @@ class Gateway:
         """Close with 1001 the connections that were idle for 10 minutes or open for 2 hours."""
         now = self._clock.now()
         for it in list(self._connections.values()):
-            if now - it.active_at >= IDLE_MS or now - it.context["connectedAt"] >= LIFETIME_MS:
+            if now - it.active_at >= IDLE_MS or now - it.connected_at >= LIFETIME_MS:
                 self._close(it, 1001, "Going away")
 
     # ---- @connections
@@ -208,26 +206,18 @@ class Gateway:
     def allow(self) -> bool:
         return self._bucket.take()
 
-    def post(self, connection_id: str, frame: bytes) -> int:
+    def post(self, connection_id: str, message: bytes) -> int:
         connection = self._connections.get(connection_id)
-        if connection is None or connection.socket.state is not State.OPEN:
+        if connection is None or not connection.is_open:
             return 410
-        if connection.socket.transport.get_write_buffer_size() > BUFFER_LIMIT:
+        if connection.is_full:
             return 429
-        connection.active_at = self._clock.now()
-        self.tally.messages_out += _steps(len(frame))
-        self._deliver(connection_id, frame)
+        self._send(connection, message)
         return 200
 
     def describe(self, connection_id: str) -> dict[str, Any] | None:
         connection = self._connections.get(connection_id)
-        if connection is None:
-            return None
-        return {
-            "connectedAt": _iso(connection.context["connectedAt"]),
-            "lastActiveAt": _iso(connection.active_at),
-            "identity": connection.context["identity"],
-        }
+        return None if connection is None else connection.description()
 
     def close(self, connection_id: str) -> int:
         connection = self._connections.get(connection_id)
@@ -236,9 +226,14 @@ class Gateway:
         self._close(connection, 1000, "Connection Closed Normally")
         return 204
 
+    def _send(self, connection: GatewayConnection, message: bytes) -> None:
+        connection.active_at = self._clock.now()
+        self.tally.messages_out += billed_messages(len(message))
+        self._deliver(connection.id, message)
+
     def _deliver(self, connection_id: str, frame: bytes) -> None:
-        """Hand a frame to an open socket, without waiting. A test's gateway overrides this to lose one."""
-        broadcast((self._connections[connection_id].socket,), frame, text=True)
+        """Hand a message to an open socket. A test's gateway overrides this to lose one."""
+        self._connections[connection_id].write(frame)
 
     # ---- the handshake
 
@@ -247,7 +242,7 @@ class Gateway:
         path, _, query = request.path.partition("?")
         if not any("websocket" in it.lower() for it in request.headers.get_all("Upgrade")):
             if path == "/twin":
-                return _respond(socket, 200, json.dumps(await self._status()))
+                return respond(socket, 200, json.dumps(await self._status()))
             return None  # which the library answers with 426
         if path.rstrip("/") != f"/{self._stage}":
             return self._refuse(socket, Refusal.of(403, "Forbidden"))
@@ -258,12 +253,16 @@ class Gateway:
         now = self._clock.now()
         connection_id = new_id()
         context = connection_context(connection_id, upgrade, self._stage, now)
-        connection = cast("_Socket", socket).open_for(_Connection(connection_id, socket, context, now), self._lost)
+        connection = cast("ConnectionSocket", socket).open_for(
+            GatewayConnection(connection_id, socket, context, now), self._lost
+        )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine runs in a task
         self._pending[socket] = task
         try:
-            outcome = await admit(self._authorizer, self._connect, context, upgrade, now)
+            outcome = await admit(
+                self._authorizer, self._connect, context, upgrade, now, timeout=self._integration_timeout
+            )
         finally:
             del self._pending[socket]
         if isinstance(outcome, Refusal):
@@ -277,19 +276,19 @@ class Gateway:
 
     def _choose_subprotocol(self, socket: ServerConnection, request: Request, response: Response) -> None:
         """Name the subprotocol that `$connect` chose, and none if it chose none."""
-        connection = cast("_Socket", socket).connection
+        connection = cast("ConnectionSocket", socket).connection
         if response.status_code == 101 and connection is not None and connection.subprotocol is not None:
             response.headers["Sec-WebSocket-Protocol"] = connection.subprotocol
             socket.protocol.subprotocol = Subprotocol(connection.subprotocol)
 
     def _refuse(self, socket: ServerConnection, refusal: Refusal) -> Response:
         self.tally.refused += 1
-        return _respond(socket, refusal.status, refusal.body)
+        return respond(socket, refusal.status, refusal.body)
 
     # ---- an open socket
 
     async def _serve(self, socket: ServerConnection) -> None:
-        connection = cast("_Socket", socket).connection
+        connection = cast("ConnectionSocket", socket).connection
         assert connection is not None  # noqa: S101  # no 101 without a handshake
         self.tally.connects += 1
         self._connections[connection.id] = connection
@@ -297,57 +296,68 @@ class Gateway:
             while True:
                 frame = await socket.recv()
                 if isinstance(frame, bytes):
+                    del self._connections[connection.id]
                     await socket.close(1003, "Binary frames are not supported")
                     return
                 self._receive(connection, frame)
         except ConnectionClosed:
             pass  # `_lost` has been told
 
-    def _receive(self, connection: _Connection, text: str) -> None:
+    def _receive(self, connection: GatewayConnection, text: str) -> None:
         connection.active_at = self._clock.now()
-        self.tally.messages_in += _steps(len(text.encode()))
+        self.tally.messages_in += billed_messages(len(text.encode()))
         event = message_event(connection.context, text, connection.active_at)
         if self._bucket.take():
             self._spawn(self._answer(connection, event))
         else:
             self.tally.throttled += 1
-            self._reply(connection, failure("Too Many Requests", event))
+            self._fail(connection, "Too Many Requests", event)
 
-    async def _answer(self, connection: _Connection, event: dict[str, Any]) -> None:
+    async def _answer(self, connection: GatewayConnection, event: dict[str, Any]) -> None:
         try:
-            result = await invoke(self._message, event)
-        except InvocationFailed as error:
-            text = "Endpoint request timed out" if isinstance(error, IntegrationTimeout) else "Internal server error"
-            self._reply(connection, failure(text, event))
+            result = await invoke(self._message, event, self._integration_timeout)
+        except IntegrationTimeout:
+            self._fail(connection, "Endpoint request timed out", event)
+            return
+        except InvocationFailed:
+            self._fail(connection, "Internal server error", event)
             return
         body = result.get("body") if isinstance(result, dict) else None
         if isinstance(body, str) and body:
-            self._reply(connection, body)
+            message = body.encode("utf-8", "replace")
+            if len(message) <= MESSAGE_LIMIT:
+                self._reply(connection, message)
+            else:
+                self._fail(connection, "Internal server error", event)
 
-    def _reply(self, connection: _Connection, text: str) -> None:
+    def _fail(self, connection: GatewayConnection, text: str, event: dict[str, Any]) -> None:
+        self._reply(connection, failure(text, event).encode())
+
+    def _reply(self, connection: GatewayConnection, message: bytes) -> None:
         """Send a route response, unless the client has gone or does not read."""
-        if connection.id not in self._connections or connection.socket.state is not State.OPEN:
+        if connection.id not in self._connections or not connection.is_open:
             return
-        if connection.socket.transport.get_write_buffer_size() > BUFFER_LIMIT:
+        if connection.is_full:
             self.tally.dropped += 1
             return
-        frame = text.encode("utf-8", "replace")
         self.tally.route_responses += 1
-        self.tally.messages_out += _steps(len(frame))
-        self._deliver(connection.id, frame)
+        self._send(connection, message)
 
-    def _close(self, connection: _Connection, code: int, reason: str) -> None:
+    def _close(self, connection: GatewayConnection, code: int, reason: str) -> None:
         # At once for posts; the closing handshake takes its time.
         self._connections.pop(connection.id, None)
         self._spawn(connection.socket.close(code, reason))
 
-    def _lost(self, connection: _Connection) -> None:
+    def _lost(self, connection: GatewayConnection) -> None:
         connection.lost = True
         self._connections.pop(connection.id, None)
         if connection.admitted:
             self._owe_disconnect(connection)
 
-    def _owe_disconnect(self, connection: _Connection) -> None:
+    def _owe_disconnect(self, connection: GatewayConnection) -> None:
+        if self.lose_disconnects:
+            self.tally.lost_disconnects += 1
+            return
         self.tally.disconnects += 1
         close = connection.socket.protocol.close_sent or connection.socket.protocol.close_rcvd
         code, reason = (close.code, close.reason) if close else (1006, "Connection closed abnormally")
@@ -357,7 +367,7 @@ class Gateway:
 
     async def _disconnected(self, event: dict[str, Any]) -> None:
         try:
-            await invoke(self._disconnect, event)
+            await invoke(self._disconnect, event, self._integration_timeout)
         except InvocationFailed as error:
             _log.warning("$disconnect: %s", error)  # nobody is there to be told
 
@@ -370,39 +380,8 @@ class Gateway:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await self._clock.sleep(SWEEP_SECONDS)
             self.close_expired()
 
     async def _own_status(self) -> dict[str, Any]:
         return {"ws": self.ws_url, "management": self.management_endpoint, "page": self.page_url}
-
-
-class _Socket(ServerConnection):
-    """A server's connection that tells when it is lost, at once and whatever its handshake came to."""
-
-    connection: _Connection | None = None
-    _on_lost: Callable[[_Connection], None]
-
-    def open_for(self, connection: _Connection, on_lost: Callable[[_Connection], None]) -> _Connection:
-        self.connection, self._on_lost = connection, on_lost
-        return connection
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.connection is not None:
-            self._on_lost(self.connection)
-
-
-def _respond(socket: ServerConnection, status: int, body: str) -> Response:
-    response = socket.respond(HTTPStatus(status) if status in set(HTTPStatus) else HTTPStatus.BAD_GATEWAY, body)
-    del response.headers["Content-Type"]
-    response.headers["Content-Type"] = "application/json"
-    return response
-
-
-def _steps(size: int) -> int:
-    return max(1, -(-size // FRAME_LIMIT))
-
-
-def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -61,16 +61,24 @@ class Admission:
 
 
 async def admit(
-    authorizer: Integration, connect: Integration, context: Mapping[str, Any], upgrade: Upgrade, now: int
+    authorizer: Integration,
+    connect: Integration,
+    context: Mapping[str, Any],
+    upgrade: Upgrade,
+    now: int,
+    *,
+    timeout: float = INTEGRATION_SECONDS,
 ) -> Admission | Refusal:
-    """Let a client in, or not. `now` is in milliseconds since 1970."""
-    allowed = await _authorize(authorizer, authorizer_event(context, upgrade, now))
+    """Let a client in, or not. `now` is in milliseconds since 1970; `timeout` is for each function, in seconds."""
+    allowed = await _authorize(authorizer, authorizer_event(context, upgrade, now), timeout)
     if isinstance(allowed, Refusal):
         return allowed
     event = connect_event({**context, "authorizer": allowed}, upgrade, now)
     try:
-        answer = await invoke(connect, event)
+        answer = await invoke(connect, event, timeout)
         status = int(answer["statusCode"])
+    except IntegrationTimeout:
+        return Refusal(504, failure("Endpoint request timed out", event))
     except (InvocationFailed, KeyError, TypeError, ValueError):
         return Refusal(502, failure("Internal server error", event))
     if not 200 <= status < 300:
@@ -81,9 +89,9 @@ async def admit(
     return Admission(allowed, next(chosen, None))
 
 
-async def _authorize(authorizer: Integration, event: dict[str, Any]) -> dict[str, str] | Refusal:
+async def _authorize(authorizer: Integration, event: dict[str, Any], timeout: float) -> dict[str, str] | Refusal:
     try:
-        answer = await invoke(authorizer, event)
+        answer = await invoke(authorizer, event, timeout)
         if not is_allowed(answer):
             return Refusal.of(403, "User is not authorized to access this resource")
         return authorizer_context(answer)
@@ -95,13 +103,13 @@ async def _authorize(authorizer: Integration, event: dict[str, Any]) -> dict[str
         return Refusal(500, failure("Internal server error", event))
 
 
-async def invoke(function: Integration, event: Any) -> Any:
-    """The function's result; raises `InvocationFailed`."""
+async def invoke(function: Integration, event: Any, timeout: float) -> Any:
+    """The function's result; raises `InvocationFailed`, after `timeout` seconds as `IntegrationTimeout`."""
     try:
-        async with asyncio.timeout(INTEGRATION_SECONDS):
+        async with asyncio.timeout(timeout):
             return await function.invoke(event)
     except TimeoutError:
-        raise IntegrationTimeout(f"no answer within {INTEGRATION_SECONDS:g} s") from None
+        raise IntegrationTimeout(f"no answer within {timeout:g} s") from None
 
 
 def failure(text: str, event: Mapping[str, Any]) -> str:

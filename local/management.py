@@ -25,7 +25,7 @@ class Sockets(Protocol):
         """Take a token of the account's request rate; False if there is none."""
         ...
 
-    def post(self, connection_id: str, frame: bytes) -> int:
+    def post(self, connection_id: str, message: bytes) -> int:
         """200; 410 where there is no open connection; 429 where its client's buffer is full."""
         ...
 
@@ -87,10 +87,13 @@ class Management:
         if (request.content_length or 0) > PAYLOAD_LIMIT:
             posts.failed += 1
             return _error(413)
-        frame = await request.read()
+        message = await request.read()
+        if len(message) > PAYLOAD_LIMIT:  # sent in chunks, without a length
+            posts.failed += 1
+            return _error(413)
         if self._post_latency is not None:
             await asyncio.sleep(self._post_latency())
-        status = self._sockets.post(connection_id, frame) if self._sockets.allow() else 429
+        status = self._sockets.post(connection_id, message) if self._sockets.allow() else 429
         if status == 200:
             posts.sent += 1
             return web.Response()

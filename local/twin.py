@@ -3,7 +3,8 @@
 sockets ── Gateway ── authorizer, connect, disconnect, message (environments)
               ▲                          │ DynamoDB, SQS
 @connections  │                        Cloud
-              └── a function per lane ◄── EventSource
+              ├── a function per lane ◄── EventSource
+              └── tick ◄── Schedule, once a minute
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ from local.cloud import REGION, Cloud
 from local.event_source import EventSource
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
+from local.schedule import Schedule
 
 __all__ = ["Twin"]
 
 API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 2, "disconnect": 1, "message": 2}
 """Function → environments at most. Its handler is `services.NAME:handler`."""
 API_TIMEOUT = 10.0
+"""Seconds."""
+TICK = "tick"
+"""The function that is invoked once a minute. It starts with its first minute."""
+TICK_TIMEOUT = 60.0
 """Seconds."""
 WORKER = "pipeline.worker:handler"
 PREFIX = "roomcast"
@@ -56,12 +62,15 @@ class Twin:
         auth: str = "demo",
         reset: bool = False,
         post_latency: Callable[[], float] | None = None,
+        lose_disconnects: bool = False,
         gateway_class: type[Gateway] = Gateway,
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
         `workers`: environments of each broadcast function, instead of each lane's own number.
         `port`: of the page and `@connections`; `ws_port`: of the sockets, the next one where it is not named. 0 is any.
+        `post_latency`: the seconds that the next post takes. `lose_disconnects`: `$disconnect` never comes, until
+        `gateway.lose_disconnects` is changed.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -78,6 +87,7 @@ class Twin:
         self._auth = auth
         self._reset = reset
         self._post_latency = post_latency
+        self._lose_disconnects = lose_disconnects
         self._gateway_class = gateway_class
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
@@ -175,7 +185,8 @@ class Twin:
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)
-        for outcome in await asyncio.gather(*(it.warm() for it in self.functions.values()), return_exceptions=True):
+        warm = [it.warm() for it in self.functions.values() if it.name != TICK]
+        for outcome in await asyncio.gather(*warm, return_exceptions=True):
             if outcome is not None:
                 raise outcome
         self.gateway = self._gateway_class(
@@ -189,6 +200,7 @@ class Twin:
             rate=self._rate,
             burst=self._burst,
             post_latency=self._post_latency,
+            lose_disconnects=self._lose_disconnects,
             status=self.status,
         )
         self._started.push_async_callback(self.gateway.stop)
@@ -197,30 +209,31 @@ class Twin:
             self.sources[name] = EventSource(lane, queues.urls[name], self.functions[name], self.cloud.sqs)
             self.sources[name].start()
         self._started.push_async_callback(self._stop_sources)
+        schedule = Schedule(f"{PREFIX}-{TICK}", self.functions[TICK])
+        schedule.start()
+        self._started.push_async_callback(schedule.stop)
 
     def _make_functions(self, settings: Settings) -> None:
         logs = self._state / "logs"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
         endpoint = {"AWS_ENDPOINT_URL": self.cloud.endpoint}
-        for name, environments in API_FUNCTIONS.items():
+
+        def add(name: str, handler: str, settings: Settings, timeout: float, environments: int) -> None:
             self.functions[name] = Function(
                 name,
-                f"services.{name}:handler",
+                handler,
                 settings.as_environment() | endpoint,
-                timeout=API_TIMEOUT,
+                timeout=timeout,
                 max_concurrency=environments,
                 log=logs / f"{name}.log",
             )
+
+        for name, environments in API_FUNCTIONS.items():
+            add(name, f"services.{name}:handler", settings, API_TIMEOUT, environments)
+        add(TICK, f"services.{TICK}:handler", settings, TICK_TIMEOUT, 1)
         for name, lane in self.lanes.items():
-            self.functions[name] = Function(
-                name,
-                WORKER,
-                replace(settings, lane=name).as_environment() | endpoint,
-                timeout=lane.timeout,
-                max_concurrency=lane.max_concurrency,
-                log=logs / f"{name}.log",
-            )
+            add(name, WORKER, replace(settings, lane=name), lane.timeout, lane.max_concurrency)
 
     async def _stop_functions(self) -> None:
         await asyncio.gather(*(it.stop() for it in self.functions.values()))

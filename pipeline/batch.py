@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from domain.errors import Unavailable, UnreadableJob
-from domain.fanout import Arrived, Doorbell, Job, Remainder, parse_job
+from domain.fanout import Arrived, Doorbell, Job, Notice, Remainder, Stats, parse_job
 from domain.lanes import Lane
-from domain.ports import BroadcastQueue
+from domain.ports import BroadcastQueue, Connections, Ports
 from domain.rooms import ShardKey
-from pipeline.broadcast import Broadcast, TimeLeft
+from pipeline.broadcast import Broadcast
+from pipeline.ephemeral import Announcer
+from pipeline.posting import Poster, TimeLeft
 
-__all__ = ["Record", "Worked", "work"]
+__all__ = ["Record", "Worked", "Worker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,67 +42,72 @@ class Worked:
     """Why groups failed."""
 
 
-async def work(
-    broadcast: Broadcast, queue: BroadcastQueue, lane: Lane, records: Sequence[Record], time_left: TimeLeft
-) -> Worked:
-    """Work a batch: its groups side by side, the jobs of a group together.
+class Worker:
+    """What works one lane's batches in an environment."""
 
-    On a standard queue the group names a tenant, not an order, and every message is a group of its own.
-    """
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record.group if lane.fifo and record.group else record.id, []).append(record)
-    worked = Worked()
-    await asyncio.gather(*(_work_group(broadcast, queue, lane, it, time_left, worked) for it in groups.values()))
-    return worked
+    def __init__(self, ports: Ports, connections: Connections, lane: Lane) -> None:
+        poster = Poster(ports, connections, lane)
+        self.counts = poster.counts
+        """What was done: see `Poster` and `Broadcast`."""
+        self._lane = lane
+        self._queue: BroadcastQueue = ports.queue
+        self._broadcast = Broadcast(ports, poster)
+        self._announcer = Announcer(ports, poster)
 
+    async def work(self, records: Sequence[Record], time_left: TimeLeft) -> Worked:
+        """Work a batch: its groups side by side, the jobs of a group together.
 
-async def _work_group(
-    broadcast: Broadcast,
-    queue: BroadcastQueue,
-    lane: Lane,
-    records: Sequence[Record],
-    time_left: TimeLeft,
-    worked: Worked,
-) -> None:
-    unserved = {it.id: it for it in records}
-    try:
-        doorbells: list[tuple[Record, Doorbell]] = []
+        On a standard queue the group names a tenant, not an order, and every message is a group of its own.
+        """
+        groups: dict[str, list[Record]] = {}
         for record in records:
-            job = await _read(queue, lane, record, worked)
-            match job:
-                case None:
-                    del unserved[record.id]
-                case Doorbell():
-                    doorbells.append((record, job))
-                case Remainder():
-                    await broadcast.settle(job, time_left)
-                    del unserved[record.id]
-                case Arrived():
-                    await broadcast.welcome(job, time_left)
-                    del unserved[record.id]
-        shards: dict[ShardKey, list[tuple[Record, Doorbell]]] = {}
-        for record, job in doorbells:
-            shards.setdefault(job.key, []).append((record, job))
-        for key, rung in shards.items():
-            reached = await broadcast.serve(key, [job.seq for _, job in rung], time_left)
-            for record, job in rung:
-                if job.seq <= reached:
-                    del unserved[record.id]
-    except Exception as error:  # whatever it was: these jobs are not done, and the other groups go on
-        worked.causes.append(error)
-    for record in unserved.values():
-        worked.failed.append(record)
-        # Else the shard would stand still for the whole visibility time.
-        with contextlib.suppress(Unavailable):
-            await queue.hide(lane.name, record.receipt, min(2 ** (record.receives - 1), round(lane.visibility)))
+            groups.setdefault(record.group if self._lane.fifo and record.group else record.id, []).append(record)
+        worked = Worked()
+        await asyncio.gather(*(self._work_group(it, time_left, worked) for it in groups.values()))
+        return worked
 
+    async def _work_group(self, records: Sequence[Record], time_left: TimeLeft, worked: Worked) -> None:
+        unserved = {it.id: it for it in records}
+        try:
+            shards: dict[ShardKey, list[tuple[Record, Doorbell]]] = {}
+            for record in records:
+                job = await self._read(record, worked)
+                if isinstance(job, Doorbell):
+                    shards.setdefault(job.key, []).append((record, job))
+                    continue
+                if job is not None:
+                    await self._do(job, time_left)
+                del unserved[record.id]
+            for key, rung in shards.items():
+                reached = await self._broadcast.serve(key, [job.seq for _, job in rung], time_left)
+                for record, job in rung:
+                    if job.seq <= reached:
+                        del unserved[record.id]
+        except Exception as error:  # whatever it was: these jobs are not done, and the other groups go on
+            worked.causes.append(error)
+        for record in unserved.values():
+            worked.failed.append(record)
+            # Else the shard would stand still for the whole visibility time.
+            pause = min(2 ** (record.receives - 1), round(self._lane.visibility))
+            with contextlib.suppress(Unavailable):
+                await self._queue.hide(self._lane.name, record.receipt, pause)
 
-async def _read(queue: BroadcastQueue, lane: Lane, record: Record, worked: Worked) -> Job | None:
-    """The record's job; None once an unreadable one is out of its group's way."""
-    try:
-        return parse_job(record.body)
-    except UnreadableJob as error:
-        await queue.bury(lane.name, record.body, record.group)
-        worked.buried.append((record, error))
-        return None
+    async def _do(self, job: Job, time_left: TimeLeft) -> None:
+        match job:
+            case Remainder():
+                await self._broadcast.settle(job, time_left)
+            case Arrived():
+                await self._announcer.greet(job, time_left)
+            case Notice():
+                await self._announcer.notify(job, time_left)
+            case Stats():
+                await self._announcer.count(job, time_left)
+
+    async def _read(self, record: Record, worked: Worked) -> Job | None:
+        """The record's job; None once an unreadable one is out of its group's way."""
+        try:
+            return parse_job(record.body)
+        except UnreadableJob as error:
+            await self._queue.bury(self._lane.name, record.body, record.group)
+            worked.buried.append((record, error))
+            return None

@@ -9,8 +9,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from adapters.observability import logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
-from pipeline.batch import Record, Worked, work
-from pipeline.broadcast import Broadcast, TimeLeft
+from pipeline.batch import Record, Worked, Worker
+from pipeline.posting import TimeLeft
 
 __all__ = ["handler", "read_record"]
 
@@ -27,16 +27,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: TimeLeft) -> Worked:
     lane = environment.settings.lanes[environment.settings.lane]
-    ports = await environment.ports()
-    broadcast = Broadcast(ports, await environment.connections(lane.post_concurrency), lane)
-    worked = await work(broadcast, ports.queue, lane, [read_record(it) for it in event["Records"]], time_left)
+    connections = await environment.connections(lane.post_concurrency)
+    worker = Worker(await environment.ports(), connections, lane)
+    worked = await worker.work([read_record(it) for it in event["Records"]], time_left)
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
     for cause in worked.causes:
         logger.error("jobs will be tried again", exc_info=cause)
     metrics.add_dimension("lane", lane.name)
     metrics.add_metric("JobsFailed", MetricUnit.Count, len(worked.failed))
-    for name, count in broadcast.counts.items():
+    for name, count in worker.counts.items():
         metrics.add_metric(name.title().replace("_", ""), MetricUnit.Count, count)
     return worked
 

@@ -1,4 +1,4 @@
-"""Reading a room's log, and where the rooms of a connection are."""
+"""Reading a room's log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from msgspec import UNSET, Raw
 from domain.errors import Refused
 from domain.fanout import encode_entry
 from domain.ports import Ports
-from domain.protocol import FRAME_LIMIT, HistoryPage, HistoryRequest, Ping, Pong, RoomHead, encode_event
+from domain.protocol import FRAME_LIMIT, HistoryPage, HistoryRequest, encode_event
 from domain.rooms import Entry, Room, check_room_open
 from services.caller import Caller
 
-__all__ = ["PAGE_BYTES", "answer_ping", "fitting", "read_history"]
+__all__ = ["PAGE_BYTES", "fitting", "read_history"]
 
 PAGE_BYTES = FRAME_LIMIT - 768
 """Bytes of entries in one reply: a frame less what stands around them."""
@@ -48,20 +48,6 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
         next=following,
     )
     return encode_event(page)
-
-
-async def answer_ping(ports: Ports, caller: Caller, request: Ping) -> bytes:
-    """The heads of the rooms that the connection is in; of those it follows, if it says which."""
-    memberships = (await ports.store.session(caller.connection)).memberships
-    if request.cursors is not None:
-        memberships = [it for it in memberships if it.room in request.cursors]
-    rooms = await ports.store.rooms([it.room for it in memberships])
-    heads = {
-        it.room: RoomHead(epoch=room.epoch, seq=room.head)
-        for it in memberships
-        if (room := rooms.get(it.room)) and room.epoch == it.epoch
-    }
-    return encode_event(Pong(client_id=request.client_id, time=ports.clock.now(), heads=heads))
 
 
 def fitting(room: Room, entries: Iterable[Entry]) -> Sequence[bytes]:

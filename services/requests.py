@@ -13,15 +13,22 @@ from domain.protocol import (
     HistoryRequest,
     JoinRoom,
     LeaveRoom,
+    ListMembers,
+    ListRooms,
     Ping,
     Request,
+    SendPrivateMessage,
+    Typing,
     encode_event,
     parse_request,
     request_head,
 )
 from services.caller import Caller
 from services.chat import send_chat
-from services.history import answer_ping, read_history
+from services.history import read_history
+from services.listing import list_members, list_rooms
+from services.presence import answer_ping, tell_typing
+from services.private import send_private_message
 from services.sessions import join_room, leave_room
 
 __all__ = ["USE_CASES", "answer"]
@@ -30,16 +37,21 @@ UseCase = Callable[[Ports, Caller, Any], Awaitable[bytes]]
 
 USE_CASES: Mapping[type[Request], UseCase] = {
     ChatMessage: send_chat,
+    SendPrivateMessage: send_private_message,
     JoinRoom: join_room,
     LeaveRoom: leave_room,
     HistoryRequest: read_history,
     Ping: answer_ping,
+    ListRooms: list_rooms,
+    ListMembers: list_members,
+    Typing: tell_typing,
 }
 """What carries out each request of the wire's table."""
 
 
 async def answer(ports: Ports, caller: Caller, frame: str) -> bytes:
-    """The frame that answers `frame`: the use case's reply, or an `error` event. A bad request changes nothing."""
+    """The frame that answers `frame`: the use case's reply (empty where there is none), or an `error` event. A bad
+    request changes nothing."""
     try:
         request = parse_request(frame)
         return await USE_CASES[type(request)](ports, caller, request)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 from msgspec import Raw
 
 from domain.errors import Conflict, Refused, Unavailable
 from domain.fanout import WELCOME_MS, Arrived
 from domain.ports import Ports
-from domain.protocol import HISTORY_LIMIT, Joined, JoinRoom, LeaveRoom, Left, encode_event
+from domain.protocol import HISTORY_LIMIT, ROOT, Joined, JoinRoom, LeaveRoom, Left, encode_event
 from domain.rooms import (
+    LIFETIME_MS,
+    RECONNECT_BEFORE_MS,
+    ROW_LIFETIME_MS,
     Connection,
+    Count,
     Dialect,
+    Directory,
     Member,
+    Membership,
     Room,
     ShardKey,
     check_may_join,
     check_room_open,
+    inbox_of,
+    is_inbox,
+    lease_end,
 )
 from services.caller import Caller
 from services.history import PAGE_BYTES, fitting
@@ -25,12 +37,21 @@ __all__ = ["connect", "disconnect", "join_room", "last_room", "leave_room"]
 
 PATIENCE = 2.0
 """Seconds for which a join or an end that meets conflicts is tried again."""
-LIFETIME_MS = 2 * 3600 * 1000 + 60_000
-"""API Gateway cuts a connection after two hours; a row that is older belongs to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A membership that has begun, with the room as it was read afterwards."""
+
+    room: Room
+    key: ShardKey
+    member: Member
+    count: Count | None
+    """None for who was a member already."""
 
 
 async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> None:
-    """Begin a connection in its first room, and have it welcomed. `Refused` ends the handshake.
+    """Begin a connection in its first room and in its user's inbox, and have it welcomed. `Refused` ends the handshake.
 
     Nothing is posted here: until the handshake is over, the connection does not exist for posts.
     """
@@ -41,40 +62,45 @@ async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> 
         name=caller.name,
         dialect=dialect,
         connected_at=now,
-        expires_at=now + LIFETIME_MS,
+        expires_at=now + ROW_LIFETIME_MS,
         last_room=room,
     )
+    connection = replace(connection, lease_until=lease_end(connection, now))
     try:
-        entered, key = await _enter(ports, connection, room, first=True)
+        entered, inbox = await _enter(ports, connection, [room, inbox_of(caller.user)], first=True)
         # A kick that came between the join's steps has deleted the row: it must not be answered with a welcome.
-        if not await ports.store.members_among(key, [caller.connection]):
+        if not await ports.store.members_among(entered.key, [caller.connection]):
             raise Refused("FORBIDDEN", "You were removed from this room a moment ago")
+        tell_others = entered.count is not None and entered.count.members <= ports.rules.roster_limit
         await ports.queue.announce(
             Arrived(
                 room=room,
-                epoch=key.epoch,
-                shard=key.shard,
+                epoch=entered.key.epoch,
+                shard=entered.key.shard,
                 connection=caller.connection,
                 user=caller.user,
                 name=caller.name,
-                connected_at=now,
-                head=entered.head,
+                head=entered.room.head,
+                inbox_epoch=inbox.room.epoch,
+                inbox_head=inbox.room.head,
+                reconnect_at=now + LIFETIME_MS - round(ports.draw.uniform(*RECONNECT_BEFORE_MS)),
+                tell_others=tell_others,
                 not_after=now + WELCOME_MS,
             )
         )
+        if entered.count is not None and not tell_others:
+            await ports.roster.joined(entered.member, entered.key, entered.count)
     except (Refused, Unavailable):
         await disconnect(ports, caller.connection)
         raise
 
 
 async def disconnect(ports: Ports, connection: str) -> None:
-    """End a connection: its own row first, so that no join slips in behind, then its memberships. Idempotent."""
+    """End a connection. Idempotent."""
     patience = Patience(ports, PATIENCE)
     while True:
         try:
-            await ports.store.end_connection(connection)
-            for membership in (await ports.store.session(connection)).memberships:
-                await ports.store.leave(connection, membership)
+            await ports.roster.end(connection)
         except Unavailable:
             if await patience.lasts():
                 continue
@@ -88,20 +114,22 @@ async def join_room(ports: Ports, caller: Caller, request: JoinRoom) -> bytes:
     connection = session.connection
     if connection is None:
         raise Refused("FORBIDDEN", "This connection has ended; connect again")
-    rooms = {it.room for it in session.memberships}
+    rooms = {it.room for it in session.memberships if not is_inbox(it.room)}
     limit = ports.rules.max_rooms_per_connection
     if request.room_id not in rooms and len(rooms) >= limit:
         raise Refused("ROOM_FULL", f"A connection is in at most {limit} rooms; leave one first")
-    room, _ = await _enter(ports, connection, request.room_id)
+    [entered] = await _enter(ports, connection, [request.room_id])
     previous = session.membership(connection.last_room)
     if connection.dialect == "recipe" and previous is not None and previous.room != request.room_id:
-        await ports.store.leave(caller.connection, previous)
-    events, recovered = await _since(ports, room, request)
+        await ports.roster.leave(caller.connection, previous)
+    if entered.count is not None:
+        await ports.roster.joined(entered.member, entered.key, entered.count)
+    events, recovered = await _since(ports, entered.room, request)
     joined = Joined(
         client_id=request.client_id,
-        room_id=room.room,
-        epoch=room.epoch,
-        head=room.head,
+        room_id=entered.room.room,
+        epoch=entered.room.epoch,
+        head=entered.room.head,
         recovered=recovered,
         events=[Raw(it) for it in events],
     )
@@ -123,62 +151,96 @@ async def last_room(ports: Ports, caller: Caller) -> str:
     return connection.last_room
 
 
-async def _enter(ports: Ports, connection: Connection, room_id: str, *, first: bool = False) -> tuple[Room, ShardKey]:
-    """Become a member, then read where the room is: whatever is stored above that head will be broadcast to us.
+async def _enter(
+    ports: Ports, connection: Connection, room_ids: Sequence[str], *, first: bool = False
+) -> list[_Entered]:
+    """Become a member of all of the rooms, then read where they are: whatever is stored above will be broadcast to us.
 
     The order is the point. Put the membership, then read the head: the other order loses what comes in between.
+    `first` begins the connection with them, in one transaction.
     """
     store, clock = ports.store, ports.clock
     join_id = f"{ports.draw.getrandbits(64):016x}"
+    member = Member(
+        connection=connection.connection,
+        user=connection.user,
+        name=connection.name,
+        dialect=connection.dialect,
+        connected_at=connection.connected_at,
+        expires_at=connection.expires_at,
+        join_id=join_id,
+    )
     patience = Patience(ports, PATIENCE)
     again = False
     while True:
-        room = await store.room(room_id)
-        if room is None and ports.rules.open_rooms:
-            await store.create_room(room_id, clock.now())
-            room = await store.room(room_id)
+        before = await _open_rooms(ports, connection, room_ids)
         if again:
-            check_may_join(room, await store.standing(room_id, connection.user), clock.now())
-        room = check_room_open(room)
-        membership = (await store.session(connection.connection)).membership(room_id) if again or not first else None
-        member_before = membership is not None and membership.epoch == room.epoch and membership.join_id != join_id
-        shard = membership.shard if membership is not None and membership.epoch == room.epoch else 0
-        key = ShardKey(room_id, room.epoch, shard)
-        member = Member(
-            connection=connection.connection,
-            user=connection.user,
-            name=connection.name,
-            dialect=connection.dialect,
-            connected_at=connection.connected_at,
-            expires_at=connection.expires_at,
-            join_id=join_id,
-        )
+            for room in before:
+                check_may_join(room, await store.standing(room.room, connection.user), clock.now())
+        memberships: list[Membership | None] = [None] * len(before)
+        if again or not first:
+            session = await store.session(connection.connection)
+            memberships = [session.membership(it.room) for it in before]
+        keys = [_key(room, membership) for room, membership in zip(before, memberships, strict=True)]
         try:
-            await store.join(member, key, membership, clock.now(), connect=connection if first else None)
+            if first:
+                await store.connect(connection, [(member, it) for it in keys], clock.now())
+            else:
+                await store.join(member, keys[0], memberships[0], clock.now())
         except (Conflict, Unavailable) as error:
             # Unavailable may have joined all the same: the next try finds its own join id and goes on from there.
             again = await patience.lasts()
             if again:
                 continue
             raise Unavailable("the join met conflicts for too long") from error
-        if not member_before:
-            await store.count_join(key, room.head)
-        after = await store.room(room_id)
-        if after is not None and after.epoch == room.epoch and after.status == "open":
-            return after, key
-        await _leave(ports, connection.connection, room_id)
-        raise Refused("ROOM_NOT_FOUND", "Room not found")
+        break
+    counts = [
+        None if _is_same(membership, room, join_id) else await store.count_join(key, room.head)
+        for room, membership, key in zip(before, memberships, keys, strict=True)
+    ]
+    after = await store.rooms(room_ids)
+    entered = []
+    for room, key, count in zip(before, keys, counts, strict=True):
+        now_there = after.get(room.room)
+        if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
+            await _leave(ports, connection.connection, room.room)
+            raise Refused("ROOM_NOT_FOUND", "Room not found")
+        entered.append(_Entered(now_there, key, member, count))
+    return entered
+
+
+async def _open_rooms(ports: Ports, connection: Connection, room_ids: Sequence[str]) -> list[Room]:
+    """The rooms, made where they are missing and may be made."""
+    rooms = await ports.store.rooms(room_ids)
+    missing = [it for it in room_ids if it not in rooms and (ports.rules.open_rooms or is_inbox(it))]
+    for it in missing:
+        listed = None if is_inbox(it) else Directory(room=it, title=it, owner=connection.user, parent=ROOT)
+        await ports.store.create_room(it, ports.clock.now(), listed)
+    if missing:
+        rooms = await ports.store.rooms(room_ids)
+    return [check_room_open(rooms.get(it)) for it in room_ids]
+
+
+def _key(room: Room, membership: Membership | None) -> ShardKey:
+    """The shard to join: the one the connection is in already, if it is."""
+    same = membership is not None and membership.epoch == room.epoch
+    return ShardKey(room.room, room.epoch, membership.shard if membership is not None and same else 0)
+
+
+def _is_same(membership: Membership | None, room: Room, join_id: str) -> bool:
+    """Whether the connection was a member before this join, and is counted."""
+    return membership is not None and membership.epoch == room.epoch and membership.join_id != join_id
 
 
 async def _leave(ports: Ports, connection: str, room: str) -> None:
     membership = (await ports.store.session(connection)).membership(room)
     if membership is not None:
-        await ports.store.leave(connection, membership)
+        await ports.roster.leave(connection, membership)
 
 
-async def _since(ports: Ports, room: Room, request: JoinRoom) -> tuple[list[bytes], bool]:
+async def _since(ports: Ports, room: Room, request: JoinRoom) -> tuple[Sequence[bytes], bool]:
     """What followed `since` up to the room's head, and whether that is all of it. Never a silent part."""
-    if request.since is None or request.epoch not in (None, room.epoch) or request.since > room.head:
+    if request.since is None or request.epoch not in {None, room.epoch} or request.since > room.head:
         return [], False
     if request.since == room.head:
         return [], True
@@ -186,5 +248,5 @@ async def _since(ports: Ports, room: Room, request: JoinRoom) -> tuple[list[byte
         room.room, room.epoch, request.since, upto=room.head, limit=HISTORY_LIMIT, max_bytes=PAGE_BYTES
     )
     complete = [it.seq for it in entries] == list(range(request.since + 1, room.head + 1))
-    events = list(fitting(room, entries)) if complete else []
+    events = fitting(room, entries) if complete else []
     return (events, True) if complete and len(events) == len(entries) else ([], False)

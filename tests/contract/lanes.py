@@ -8,16 +8,18 @@ import random
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec import Raw
+
 from adapters.memory import ManualClock, MemoryQueue
 from adapters.sqs import SqsQueue, queue_definition
-from domain.fanout import Doorbell, Job, Remainder, parse_job
+from domain.fanout import Doorbell, Job, Notice, Remainder, parse_job
 from domain.lanes import LANES, Lane
 from domain.ports import BroadcastQueue
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
-__all__ = ["SEED", "LaneStage", "MemoryLanes", "SqsLanes", "doorbell", "remainder"]
+__all__ = ["SEED", "LaneStage", "MemoryLanes", "SqsLanes", "doorbell", "notice", "remainder"]
 
 SEED = 7
 MAX_RECEIVES = 2
@@ -31,6 +33,10 @@ def remainder(first: int = 1, attempt: int = 0, room: str = "general") -> Remain
     return Remainder(
         room=room, epoch=5, shard=0, first=first, last=first, connections=["a=", "b="], attempt=attempt, not_after=9
     )
+
+
+def notice(event: bytes = b"{}", room: str = "general") -> Notice:
+    return Notice(room=room, epoch=5, shard=0, event=Raw(event), skip="a=", not_after=9)
 
 
 def short_lanes() -> dict[str, Lane]:

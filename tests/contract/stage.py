@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any, Self
 from adapters import rows
 from adapters.memory import MemoryStore
 from domain.ports import RoomStore
-from domain.rooms import Connection, Entry, Member, Membership, Once, Room, ShardKey
+from domain.rooms import (
+    Append,
+    Connection,
+    Directory,
+    Entry,
+    Member,
+    Membership,
+    Once,
+    Ring,
+    Room,
+    ShardKey,
+    due_minute,
+    inbox_of,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -39,12 +52,20 @@ class StoreStage(ABC):
         stage.user = f"ada-{number}"
         stage.connection = f"conn{number}="
         stage.key = ShardKey(stage.room, EPOCH, 0)
+        stage.inbox = ShardKey(inbox_of(stage.user), EPOCH, 0)
+        stage.number = number
+        stage.minute = due_minute(NOW) + number
         return stage
 
     room: str
     user: str
     connection: str
     key: ShardKey
+    inbox: ShardKey
+    number: int
+    """Another one for each test."""
+    minute: int
+    """In which the lease of the connection ends."""
 
     @abstractmethod
     async def put_members(self, members: Sequence[Member]) -> None:
@@ -67,11 +88,11 @@ class StoreStage(ABC):
         return replace(row, **fields)
 
     def membership(self, join_id: str = "join-1", **fields: Any) -> Membership:
-        return replace(Membership(self.room, EPOCH, 0, join_id), **fields)
+        return replace(Membership(self.room, EPOCH, 0, join_id, self.user, "Ada Löwe"), **fields)
 
-    def connected(self, connection: str = "") -> Connection:
-        """A connection's row as it is handed to its first join."""
-        return Connection(
+    def connected(self, connection: str = "", **fields: Any) -> Connection:
+        """A connection's row as it begins."""
+        row = Connection(
             connection=connection or self.connection,
             user=self.user,
             name="Ada Löwe",
@@ -79,19 +100,23 @@ class StoreStage(ABC):
             connected_at=NOW,
             expires_at=NOW + 2 * HOUR,
             last_room=self.room,
+            lease_until=self.minute * 60_000,
         )
+        return replace(row, **fields)
+
+    def listed(self, room: str, **fields: Any) -> Directory:
+        """A room's directory row, below `room`."""
+        return replace(Directory(room, f"The {room} \N{HOT BEVERAGE}", self.user, self.room), **fields)
 
     def once(self, seq: int = 1, **fields: Any) -> Once:
-        row = Once(
-            digest="3f", reply='{"type":"ack"}', room=self.room, epoch=EPOCH, shards=1, seq=seq, expires_at=NOW + HOUR
-        )
+        row = Once(digest="3f", reply='{"type":"ack"}', rings=[Ring(self.room, EPOCH, 1, seq)], expires_at=NOW + HOUR)
         return replace(row, **fields)
 
     def entry(self, seq: int, **body: Any) -> Entry:
         return Entry(seq, "chat", NOW, self.user, body)
 
     async def open_room(self) -> Room:
-        await self.store.create_room(self.room, EPOCH)
+        await self.store.create_room(self.room, EPOCH, None)
         return await self.read_room()
 
     async def read_room(self) -> Room:
@@ -99,10 +124,13 @@ class StoreStage(ABC):
         assert room is not None
         return room
 
+    async def connect(self, connection: str = "", join_id: str = "join-1") -> None:
+        """Connect, not yet counted."""
+        await self.store.connect(self.connected(connection), [(self.member(connection, join_id), self.key)], NOW)
+
     async def enter(self, connection: str = "", join_id: str = "join-1") -> Membership:
-        """Connect and join, counted."""
-        member = self.member(connection, join_id)
-        await self.store.join(member, self.key, None, NOW, connect=self.connected(connection))
+        """Connect, counted."""
+        await self.connect(connection, join_id)
         await self.store.count_join(self.key, 0)
         return self.membership(join_id)
 
@@ -124,8 +152,7 @@ class StoreStage(ABC):
         now: int = NOW,
     ) -> None:
         await self.store.append(
-            read,
-            entry,
+            [Append(read, entry)],
             sender or self.membership(),
             self.connection,
             client_id,
@@ -142,7 +169,7 @@ class MemoryStage(StoreStage):
 
     async def put_members(self, members: Sequence[Member]) -> None:
         for it in members:
-            await self.store.join(it, self.key, None, NOW, connect=self.connected(it.connection))
+            await self.store.connect(self.connected(it.connection), [(it, self.key)], NOW)
 
     async def put_entries(self, *bodies: dict[str, Any]) -> None:
         await self.open_room()

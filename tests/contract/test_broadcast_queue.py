@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
-from domain.fanout import Arrived, remainder_delay
-from tests.contract.lanes import MAX_RECEIVES, SEED, LaneStage, doorbell, remainder
+from domain.fanout import Arrived, Ephemeral, Notice, Stats, parse_job, remainder_delay
+from tests.contract.lanes import MAX_RECEIVES, SEED, LaneStage, doorbell, notice, remainder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -94,21 +95,49 @@ async def test_many_remainders_all_come(lanes: LaneStage) -> None:
     assert sorted(map(str, received)) == sorted(map(str, remainders))
 
 
-async def test_an_arrival_is_announced(lanes: LaneStage) -> None:
-    """At once, on the ephemeral lane."""
-    arrived = Arrived(
-        room="general",
-        epoch=5,
-        shard=0,
-        connection="a=",
-        user="ada",
-        name="Ada Löwe",
-        connected_at=1,
-        head=3,
-        not_after=9,
-    )
-    await lanes.queue.announce(arrived)
-    assert await lanes.jobs("ephemeral") == [arrived]
+ARRIVED = Arrived(
+    room="general",
+    epoch=5,
+    shard=0,
+    connection="a=",
+    user="ada",
+    name="Ada Löwe",
+    head=3,
+    inbox_epoch=4,
+    inbox_head=2,
+    reconnect_at=8,
+    tell_others=True,
+    not_after=9,
+)
+STATS = Stats(room="general", epoch=5, shard=0, not_after=9)
+
+
+@pytest.mark.parametrize("job", [ARRIVED, STATS, notice()], ids=["arrived", "stats", "notice"])
+async def test_an_ephemeral_job_is_announced(lanes: LaneStage, job: Ephemeral) -> None:
+    """At once, on the ephemeral lane, with its room as tenant; the same twice comes twice."""
+    await lanes.queue.announce(job)
+    await lanes.queue.announce(job)
+    records = await lanes.receive("ephemeral")
+    assert [parse_job(it["body"]) for it in records] == [job, job]
+    assert [it["attributes"]["MessageGroupId"] for it in records] == ["general"] * 2
+
+
+async def test_an_announcement_waits_its_delay(lanes: LaneStage) -> None:
+    """Nobody sees it before; others are not held up."""
+    await lanes.queue.announce(STATS, delay=1)
+    await lanes.queue.announce(ARRIVED)
+    assert await lanes.jobs("ephemeral") == [ARRIVED]
+    await lanes.pass_time(1.1)
+    assert await lanes.jobs("ephemeral") == [STATS]
+
+
+async def test_a_notice_may_hold_any_text(lanes: LaneStage) -> None:
+    """Also what no message of SQS may: control characters, and the two that are no characters."""
+    words = "".join(map(chr, [*range(0xA0), 0xD7FF, 0xE000, *range(0xFFF0, 0x1_0002), 0x1_FFFE, 0x10_FFFF])) + '\\\\"'
+    await lanes.queue.announce(notice(msgspec.json.encode({"type": "t", "data": {words: words}})))
+    (job,) = await lanes.jobs("ephemeral")
+    assert isinstance(job, Notice)
+    assert msgspec.json.decode(job.event) == {"type": "t", "data": {words: words}}
 
 
 # ---- hide, bury

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aioboto3
@@ -12,11 +13,11 @@ import pytest_asyncio
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from adapters.dynamodb import DynamoStore
+from adapters.dynamodb import CREATE_DELAYS, DynamoStore
 from adapters.settings import table_names
 from adapters.tables import REREAD_DELAYS
 from domain.errors import Conflict, RoomcastError, Unavailable
-from domain.rooms import Member, Membership, ShardKey, Standing
+from domain.rooms import Member, Membership, ShardKey, Standing, due_bucket
 from tests.contract.answers import Answers
 from tests.contract.stage import EPOCH, HOUR, NOW, DynamoStage
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 KEY = ShardKey("r", 1, 0)
 MEMBER = Member("c", "u", "U", "v1", NOW, NOW + HOUR, "join-1")
-MEMBERSHIP = Membership("r", 1, 0, "join-1")
+MEMBERSHIP = Membership("r", 1, 0, "join-1", "u", "U")
 
 
 # ---- rows
@@ -34,28 +35,42 @@ MEMBERSHIP = Membership("r", 1, 0, "join-1")
 async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
     """Keys, attributes, and a time-to-live in seconds."""
     stage = dynamo_stage
-    await stage.open_room()
+    await stage.store.create_room(stage.room, EPOCH, stage.listed(stage.room, parent="root"))
     await stage.enter()
     await stage.say({"message": "é"})
+    await stage.store.claim_stats(stage.key, 0, NOW + 1)
+    await stage.store.set_ticked(stage.number, stage.minute)
     await stage.store.set_standing(stage.room, stage.user, Standing(muted_until=3))
     times = {"connectedAt": NOW, "expiresAt": (NOW + 2 * HOUR) // 1000, "expiresAtMs": NOW + 2 * HOUR}
     person = {"userId": stage.user, "name": "Ada Löwe", "dialect": "v1"}
     assert await stage.row("rooms", stage.room, "meta") == {"epoch": EPOCH, "head": 1, "shards": 1, "status": "open"}
+    assert await stage.row("rooms", stage.room, "directory") == {
+        "title": f"The {stage.room} \N{HOT BEVERAGE}",
+        "owner": stage.user,
+        "parent": "root",
+        "visibility": "public",
+    }
     assert await stage.row("rooms", stage.room, f"user#{stage.user}") == {
         "banned": False,
         "mutedUntil": 3,
         "kickedAt": 0,
     }
     shard = f"{stage.room}#{EPOCH}#0"
-    assert await stage.row("rooms", shard, "shard") == {"sent": 0, "members": 1, "version": 1}
+    assert await stage.row("rooms", shard, "shard") == {"sent": 0, "members": 1, "version": 1, "statsAt": NOW + 1}
     assert await stage.row("rooms", shard, stage.connection) == {"v": 1, "joinId": "join-1", **person, **times}
-    assert await stage.row("connections", stage.connection, "#") == {**person, **times, "lastRoom": stage.room}
+    lease = {"lastRoom": stage.room, "leaseUntil": stage.minute * 60_000}
+    assert await stage.row("connections", stage.connection, "#") == {**person, **times, **lease}
     assert await stage.row("connections", stage.connection, stage.room) == {
         "epoch": EPOCH,
         "shard": 0,
         "joinId": "join-1",
+        "userId": stage.user,
+        "name": "Ada Löwe",
         "expiresAt": times["expiresAt"],
     }
+    due = f"due#{stage.minute}#{due_bucket(stage.connection)}"
+    assert await stage.row("connections", due, stage.connection) == {"expiresAt": stage.minute * 60 + 6 * 3600}
+    assert await stage.row("connections", f"tick#{stage.number}", "#") == {"minute": stage.minute}
     assert await stage.row("messages", f"{stage.room}#{EPOCH}", "0000000000000001") == {
         "v": 1,
         "type": "chat",
@@ -65,7 +80,23 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "expiresAt": NOW // 1000 + 30 * 24 * 3600,
     }
     once = await stage.row("messages", f"#once#{stage.user}", "request-1")
-    assert (once["v"], once["expiresAt"], once["expiresAtMs"]) == (1, (NOW + HOUR) // 1000, NOW + HOUR)
+    assert once == {
+        "v": 1,
+        "digest": "3f",
+        "reply": '{"type":"ack"}',
+        "rings": f'[{{"room":"{stage.room}","epoch":{EPOCH},"shards":1,"seq":1}}]',
+        "expiresAt": (NOW + HOUR) // 1000,
+        "expiresAtMs": NOW + HOUR,
+    }
+
+
+async def test_an_entry_s_origin_is_stored_where_there_is_one(dynamo_stage: DynamoStage) -> None:
+    """Most entries have none."""
+    stage = dynamo_stage
+    await stage.open_room()
+    await stage.enter()
+    await stage.append(await stage.read_room(), replace(stage.entry(1), origin="c="))
+    assert (await stage.row("messages", f"{stage.room}#{EPOCH}", "0000000000000001"))["origin"] == "c="
 
 
 async def test_a_standing_leaves_the_rest_of_the_user_row(dynamo_stage: DynamoStage) -> None:
@@ -97,7 +128,7 @@ async def test_every_read_is_strong_and_of_few_calls(moto_store: DynamoStage) ->
     events, hook = stage.client.meta.events, "before-parameter-build.dynamodb"
     events.register(hook, record)
     try:
-        await stage.store.sending(stage.room, stage.connection, stage.user, "request-1")
+        await stage.store.sending([stage.room, stage.inbox.room], stage.connection, stage.user, "request-1")
         await stage.append(await stage.read_room(), stage.entry(1))
         assert [name for name, _ in calls] == ["BatchGetItem", "GetItem", "TransactWriteItems"]
         await stage.store.rooms([stage.room])
@@ -108,6 +139,10 @@ async def test_every_read_is_strong_and_of_few_calls(moto_store: DynamoStage) ->
         await stage.store.shard(stage.key)
         await stage.store.members(stage.key)
         await stage.store.members_among(stage.key, [stage.connection])
+        await stage.store.shards([stage.key, stage.inbox])
+        await stage.store.members_page(stage.key, "", 9)
+        await stage.store.due(stage.minute, 0, 9)
+        await stage.store.ticked(0)
     finally:
         events.unregister(hook, record)
     for name, params in calls:
@@ -115,7 +150,7 @@ async def test_every_read_is_strong_and_of_few_calls(moto_store: DynamoStage) ->
             assert all(it["ConsistentRead"] for it in params["RequestItems"].values())
         elif name != "TransactWriteItems":
             assert params["ConsistentRead"], name
-    assert len(calls) == 11
+    assert len(calls) == 15
 
 
 # ---- answers that no emulator gives
@@ -168,7 +203,30 @@ async def test_a_leave_that_meets_another_transaction_is_not_told_that_the_rows_
     with pytest.raises(Unavailable):
         await store.leave("c", MEMBERSHIP)
     answers.answer(400, _error("TransactionCanceledException", "TransactionConflict", "ConditionalCheckFailed"))
-    assert await store.leave("c", MEMBERSHIP) is False
+    assert await store.leave("c", MEMBERSHIP) is None
+
+
+async def test_a_room_that_others_are_making_is_tried_again(store: DynamoStore, answers: Answers) -> None:
+    """Whether one of them has made it is not known; after a handful of tries the caller is told so."""
+    answers.answer(400, _error("TransactionCanceledException", "TransactionConflict", "None"))
+    with pytest.raises(Unavailable):
+        await store.create_room("r", 1, None)
+    assert len(answers.requests) == len(CREATE_DELAYS) + 1
+    answers.answer(400, _error("TransactionCanceledException", "ConditionalCheckFailed", "None"))
+    await store.create_room("r", 1, None)
+    assert len(answers.requests) == len(CREATE_DELAYS) + 2
+
+
+async def test_a_due_row_is_put_before_it_is_deleted(store: DynamoStore, answers: Answers) -> None:
+    """A tick that dies in between leaves one too many, never none."""
+    answers.answer(503, _error("ServiceUnavailable"))
+    with pytest.raises(Unavailable):
+        await store.move_due("c", 7, 8)
+    ((_, _, put),) = answers.requests
+    assert json.loads(put)["Item"]["pk"] == {"S": f"due#8#{due_bucket('c')}"}
+    answers.answer(200, "{}")
+    await store.move_due("c", 7, 8)
+    assert json.loads(answers.requests[-1][2])["Key"]["pk"] == {"S": f"due#7#{due_bucket('c')}"}
 
 
 @pytest.mark.parametrize(
@@ -227,9 +285,8 @@ async def test_an_incomplete_batch_read_is_read_again_as_a_whole(store: DynamoSt
         json.dumps({"Responses": {tables["rooms"]: [stale]}, "UnprocessedKeys": left}),
         json.dumps({"Responses": {tables["rooms"]: [fresh]}, "UnprocessedKeys": {}}),
     )
-    read = await store.sending("r", "c", "u", "request-1")
-    assert read.room is not None
-    assert read.room.head == 2
+    read = await store.sending(["r"], "c", "u", "request-1")
+    assert read.rooms["r"].head == 2
     first, second = (json.loads(body) for _, _, body in answers.requests)
     assert first == second
 

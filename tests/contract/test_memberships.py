@@ -1,4 +1,4 @@
-"""RoomStore, second part: connections, memberships and shards."""
+"""RoomStore, third part: connections and memberships."""
 
 from __future__ import annotations
 
@@ -9,20 +9,106 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import Conflict, Unavailable
-from domain.rooms import KICK_MARK_MS, Membership, Session, Shard, ShardKey, Standing
+from domain.rooms import KICK_MARK_MS, Count, Member, Session, Shard, ShardKey, Standing, due_bucket
 from tests.contract.stage import EPOCH, NOW, StoreStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+# ---- connect
+
+
+async def test_a_connect_brings_the_connection_into_all_its_rooms(stage: StoreStage) -> None:
+    """The connection's row as it is given, a member and a reverse row for each room, and the lease's due row."""
+    own = stage.connected(last_room="any")
+    await stage.store.connect(own, _joins(stage), NOW)
+    memberships = [stage.membership(room=stage.inbox.room), stage.membership()]
+    assert await stage.store.session(stage.connection) == Session(own, memberships)
+    assert await _state(stage) == (Session(own, memberships), [stage.member()], [stage.member()], [stage.connection])
+
+
+async def test_the_same_connect_again_succeeds(stage: StoreStage) -> None:
+    """A caller that had no answer tries again: all is there once."""
+    await stage.store.connect(stage.connected(), _joins(stage), NOW)
+    state = await _state(stage)
+    await stage.store.connect(stage.connected(), _joins(stage), NOW)
+    assert await _state(stage) == state
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+async def test_a_connect_fails_where_there_is_a_membership_already(stage: StoreStage, nth: int) -> None:
+    """In any of its rooms, by another join: nothing is written, not even in the others."""
+    await stage.store.connect(stage.connected(), [_joins(stage)[nth]], NOW)
+    state = await _state(stage)
+    with pytest.raises(Conflict):
+        await stage.store.connect(stage.connected(last_room="lost"), _joins(stage, "join-2"), NOW)
+    assert await _state(stage) == state
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+@pytest.mark.parametrize("standing", [Standing(banned=True), Standing(kicked_at=NOW - KICK_MARK_MS + 1)])
+async def test_a_connect_fails_for_who_may_not_join(stage: StoreStage, nth: int, standing: Standing) -> None:
+    """Banned or just kicked in any of the rooms; it leaves nothing behind."""
+    await stage.store.set_standing(_joins(stage)[nth][1].room, stage.user, standing)
+    with pytest.raises(Conflict):
+        await stage.store.connect(stage.connected(), _joins(stage), NOW)
+    assert await _state(stage) == (Session(None, []), [], [], [])
+
+
+async def test_twenty_connections_of_a_user_at_once(racing_stage: StoreStage) -> None:
+    """Each tries again after a conflict: all are in both rooms, and in the count."""
+    stage = racing_stage
+    connections = [f"{stage.connection}{it:02d}" for it in range(20)]
+
+    async def enter(connection: str) -> int:
+        member = stage.member(connection, f"join-{connection}")
+        while True:
+            try:
+                await stage.store.connect(
+                    stage.connected(connection), [(member, stage.key), (member, stage.inbox)], NOW
+                )
+            except Conflict:
+                continue
+            return (await stage.store.count_join(stage.key, 0)).members
+
+    assert sorted(await asyncio.gather(*map(enter, connections))) == list(range(1, 21))
+    assert [it.connection for it in await stage.store.members(stage.key)] == connections
+    assert [it.connection for it in await stage.store.members(stage.inbox)] == connections
+    sessions = [await stage.store.session(it) for it in connections]
+    assert all(it.connection and len(it.memberships) == 2 for it in sessions)
+
+
+async def test_of_racing_connects_of_a_connection_one_wins(racing_stage: StoreStage) -> None:
+    """It is in both rooms by the same join."""
+    stage = racing_stage
+    outcomes = await asyncio.gather(
+        *(stage.store.connect(stage.connected(), _joins(stage, f"join-{it}"), NOW) for it in range(10)),
+        return_exceptions=True,
+    )
+    assert outcomes.count(None) == 1
+    assert all(isinstance(it, Conflict) for it in outcomes if it is not None)
+    winner = f"join-{outcomes.index(None)}"
+    session = await stage.store.session(stage.connection)
+    assert [it.join_id for it in session.memberships] == [winner] * 2
+    assert [it.join_id for key in (stage.key, stage.inbox) for it in await stage.store.members(key)] == [winner] * 2
+
+
+def _joins(stage: StoreStage, join_id: str = "join-1") -> list[tuple[Member, ShardKey]]:
+    """Of the connection, into the room and its user's inbox."""
+    return [(stage.member(join_id=join_id), it) for it in (stage.key, stage.inbox)]
+
+
+async def _state(stage: StoreStage) -> tuple[Session, list[Member], list[Member], list[str]]:
+    """All that a connect writes."""
+    return (
+        await stage.store.session(stage.connection),
+        await stage.store.members(stage.key),
+        await stage.store.members(stage.inbox),
+        await stage.store.due(stage.minute, due_bucket(stage.connection), 10),
+    )
+
+
 # ---- join
-
-
-async def test_the_first_join_brings_the_connection(stage: StoreStage) -> None:
-    """With `connect`, the connection's row, its membership and the member row are there together."""
-    await stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected())
-    assert await stage.store.session(stage.connection) == Session(stage.connected(), [stage.membership()])
-    assert await stage.store.members(stage.key) == [stage.member()]
 
 
 async def test_a_further_join_moves_the_last_room(stage: StoreStage) -> None:
@@ -32,13 +118,16 @@ async def test_a_further_join_moves_the_last_room(stage: StoreStage) -> None:
     await stage.store.join(stage.member(join_id="join-b"), other, None, NOW)
     session = await stage.store.session(stage.connection)
     assert session.connection == replace(stage.connected(), last_room=other.room)
-    assert session.memberships == [stage.membership(), Membership(other.room, EPOCH + 1, 3, "join-b")]
+    assert session.memberships == [
+        stage.membership(),
+        stage.membership("join-b", room=other.room, epoch=EPOCH + 1, shard=3),
+    ]
 
 
 async def test_the_same_join_again_succeeds(stage: StoreStage) -> None:
     """A caller that had no answer tries again, with the membership it had read before: no conflict, one member."""
-    await stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected())
-    await stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected())
+    await stage.connect()
+    await stage.store.join(stage.member(), stage.key, None, NOW)
     await stage.store.join(stage.member(), stage.key, None, NOW)
     assert await stage.store.members(stage.key) == [stage.member()]
 
@@ -57,7 +146,7 @@ async def test_a_join_over_the_membership_of_an_old_epoch_leaves_the_old_member_
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
     await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
-    assert (await stage.store.session(stage.connection)).memberships == [Membership(stage.room, EPOCH + 1, 0, "join-2")]
+    assert (await stage.store.session(stage.connection)).memberships == [stage.membership("join-2", epoch=EPOCH + 1)]
     assert await stage.store.members(stage.key) == [stage.member()]
     assert await stage.store.members(anew) == [stage.member(join_id="join-2")]
 
@@ -106,15 +195,6 @@ async def test_a_first_join_fails_where_there_is_a_membership_already(stage: Sto
     assert await stage.store.members(stage.key) == [stage.member()]
 
 
-@pytest.mark.parametrize("twist", [_ban, _kick])
-async def test_a_connect_fails_for_who_may_not_join(stage: StoreStage, twist: Twist) -> None:
-    """And leaves no connection behind."""
-    await twist(stage)
-    with pytest.raises(Conflict):
-        await stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected())
-    assert await stage.store.session(stage.connection) == Session(None, [])
-
-
 async def test_an_old_kick_mark_and_a_mute_let_a_user_join(stage: StoreStage) -> None:
     """A kick mark is fresh for `KICK_MARK_MS`; a mute speaks of messages alone."""
     standing = Standing(muted_until=NOW + 1, kicked_at=NOW - KICK_MARK_MS)
@@ -149,37 +229,17 @@ async def test_an_ended_connection_keeps_its_memberships(stage: StoreStage) -> N
     assert await stage.store.session(stage.connection) == Session(None, [stage.membership()])
 
 
-# ---- counts
-
-
-async def test_the_first_counted_join_starts_the_shard_at_the_head(stage: StoreStage) -> None:
-    """Later joins add to the count and leave `sent` where it is."""
-    assert await stage.store.shard(stage.key) is None
-    assert await stage.store.count_join(stage.key, head=7) == 1
-    assert await stage.store.shard(stage.key) == Shard(sent=7, members=1, version=1)
-    assert await stage.store.count_join(stage.key, head=9) == 2
-    assert await stage.store.shard(stage.key) == Shard(sent=7, members=2, version=2)
-
-
-async def test_counts_of_racing_joins_add_up(racing_stage: StoreStage) -> None:
-    """Each gets a count of its own."""
-    stage = racing_stage
-    counts = await asyncio.gather(*(stage.store.count_join(stage.key, head=3) for _ in range(20)))
-    assert sorted(counts) == list(range(1, 21))
-    assert await stage.store.shard(stage.key) == Shard(sent=3, members=20, version=20)
-
-
 # ---- leave
 
 
 async def test_a_leave_deletes_both_rows_and_counts(stage: StoreStage) -> None:
     """The second call deletes nothing and does not count."""
     membership = await stage.enter()
-    assert await stage.store.leave(stage.connection, membership) is True
+    assert await stage.store.leave(stage.connection, membership) == Count(members=0, stats_at=0)
     assert await stage.store.session(stage.connection) == Session(stage.connected(), [])
     assert await stage.store.members(stage.key) == []
     assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=2)
-    assert await stage.store.leave(stage.connection, membership) is False
+    assert await stage.store.leave(stage.connection, membership) is None
     assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=2)
 
 
@@ -187,7 +247,7 @@ async def test_a_leave_spares_a_later_join(stage: StoreStage) -> None:
     """A late disconnect or purge speaks of the join it has read."""
     membership = await stage.enter()
     await _rejoin(stage)
-    assert await stage.store.leave(stage.connection, membership) is False
+    assert await stage.store.leave(stage.connection, membership) is None
     assert (await stage.store.session(stage.connection)).memberships == [stage.membership("join-2")]
     assert await stage.store.members(stage.key) == [stage.member(join_id="join-2")]
 
@@ -197,17 +257,17 @@ async def test_a_leave_spares_a_member_row_whose_membership_has_moved_on(stage: 
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
     await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
-    assert await stage.store.leave(stage.connection, read) is False
+    assert await stage.store.leave(stage.connection, read) is None
     assert await stage.store.members(stage.key) == [stage.member()]
     assert await stage.store.members(anew) == [stage.member(join_id="join-2")]
 
 
 async def test_a_leave_before_the_join_was_counted_is_made_up_by_the_count(stage: StoreStage) -> None:
     """A shard row without `sent` says that a join is between its steps."""
-    await stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected())
+    await stage.connect()
     assert await stage.store.leave(stage.connection, stage.membership())
     assert await stage.store.shard(stage.key) == Shard(sent=None, members=-1, version=1)
-    assert await stage.store.count_join(stage.key, head=4) == 0
+    assert await stage.store.count_join(stage.key, head=4) == Count(members=0, stats_at=0)
     assert await stage.store.shard(stage.key) == Shard(sent=4, members=0, version=2)
 
 
@@ -218,8 +278,9 @@ async def test_of_racing_leaves_one_deletes(racing_stage: StoreStage) -> None:
     outcomes = await asyncio.gather(
         *(stage.store.leave(stage.connection, membership) for _ in range(10)), return_exceptions=True
     )
-    assert outcomes.count(True) == 1
-    assert all(it is False or isinstance(it, Unavailable) for it in outcomes if it is not True)
+    counts = [it for it in outcomes if isinstance(it, Count)]
+    assert counts == [Count(members=0, stats_at=0)]
+    assert all(it is None or isinstance(it, Unavailable) for it in outcomes if it not in counts)
     assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=2)
 
 
@@ -228,89 +289,9 @@ async def test_a_member_row_alone_is_dropped_if_it_is_still_that_join(stage: Sto
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
     await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
-    assert await stage.store.drop_member(stage.key, stage.member(join_id="join-0")) is False
-    assert await stage.store.drop_member(stage.key, stage.member()) is True
-    assert await stage.store.drop_member(stage.key, stage.member()) is False
+    assert await stage.store.drop_member(stage.key, stage.member(join_id="join-0")) is None
+    assert await stage.store.drop_member(stage.key, stage.member()) == Count(members=0, stats_at=0)
+    assert await stage.store.drop_member(stage.key, stage.member()) is None
     assert await stage.store.members(stage.key) == []
     assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=2)
-    assert (await stage.store.session(stage.connection)).memberships == [Membership(stage.room, EPOCH + 1, 0, "join-2")]
-
-
-# ---- members
-
-
-async def test_members_are_all_rows_of_the_shard(stage: StoreStage) -> None:
-    """Expired ones too, in both dialects, and nothing of another shard."""
-    one = stage.member("one=", dialect="recipe", name="Ünï", user="u:1")
-    two = stage.member("two=", expires_at=NOW - 1)
-    await stage.put_members([one, two])
-    await stage.store.count_join(stage.key, 0)
-    assert await stage.store.members(stage.key) == [one, two]
-    assert await stage.store.members(replace(stage.key, shard=1)) == []
-
-
-async def test_a_large_shard_is_read_beyond_one_page(stage: StoreStage) -> None:
-    """DynamoDB answers 1 MB at a time: 3,500 members with long names are more."""
-    members = [stage.member(f"c{it:05d}=", user="u" * 64, name="\N{GRINNING FACE}" * 64) for it in range(3_500)]
-    await stage.put_members(members)
-    assert await stage.store.members(stage.key) == members
-
-
-async def test_members_among_many_connections(stage: StoreStage) -> None:
-    """Those that are members, expired or not, in the order asked, however many are asked for, and each once."""
-    members = [stage.member(f"c{it:03d}=", expires_at=NOW - 1) for it in range(150)]
-    await stage.put_members(members)
-    asked = [f"c{it:03d}=" for it in range(250)]
-    assert await stage.store.members_among(stage.key, [*asked, *asked]) == members
-    assert await stage.store.members_among(stage.key, ["c149=", "none", "c003="]) == [members[149], members[3]]
-    assert await stage.store.members_among(stage.key, []) == []
-
-
-# ---- advance
-
-
-async def test_an_advance_is_a_census(stage: StoreStage) -> None:
-    """Where nobody came or went since the read, it sets the count; the version rises even where it was right."""
-    await stage.store.count_join(stage.key, head=0)
-    await stage.store.advance(stage.key, 5, 3, await stage.store.shard(stage.key))
-    assert await stage.store.shard(stage.key) == Shard(sent=5, members=3, version=2)
-    await stage.store.advance(stage.key, 5, 3, await stage.store.shard(stage.key))
-    assert await stage.store.shard(stage.key) == Shard(sent=5, members=3, version=3)
-
-
-async def test_an_advance_leaves_the_count_when_somebody_came_or_went(stage: StoreStage) -> None:
-    """The census is out of date; `sent` alone is raised."""
-    await stage.store.count_join(stage.key, head=0)
-    read = await stage.store.shard(stage.key)
-    await stage.store.count_join(stage.key, head=0)
-    await stage.store.advance(stage.key, 5, 1, read)
-    assert await stage.store.shard(stage.key) == Shard(sent=5, members=2, version=2)
-
-
-async def test_sent_never_falls(stage: StoreStage) -> None:
-    """A slower worker's advance still counts, if its census is of the present, but does not lower `sent`."""
-    await stage.store.count_join(stage.key, head=8)
-    read = await stage.store.shard(stage.key)
-    await stage.store.advance(stage.key, 5, 3, read)
-    assert await stage.store.shard(stage.key) == Shard(sent=8, members=3, version=2)
-    await stage.store.advance(stage.key, 6, 4, read)
-    assert await stage.store.shard(stage.key) == Shard(sent=8, members=3, version=2)
-
-
-async def test_an_advance_of_a_shard_that_nobody_counted(stage: StoreStage) -> None:
-    """A worker may come before the first count: the row is made, and later joins go on from there."""
-    await stage.store.advance(stage.key, 5, 1, None)
-    assert await stage.store.shard(stage.key) == Shard(sent=5, members=1, version=1)
-    await stage.store.advance(stage.key, 6, 9, None)
-    assert await stage.store.shard(stage.key) == Shard(sent=6, members=1, version=1)
-    assert await stage.store.count_join(stage.key, head=9) == 2
-    assert await stage.store.shard(stage.key) == Shard(sent=6, members=2, version=2)
-
-
-async def test_racing_advances_end_at_the_highest(racing_stage: StoreStage) -> None:
-    """Two workers at one shard: duplicates only, never a step back."""
-    stage = racing_stage
-    await stage.store.count_join(stage.key, head=0)
-    read = await stage.store.shard(stage.key)
-    await asyncio.gather(*(stage.store.advance(stage.key, it, 7, read) for it in (3, 20, 11, 20, 5)))
-    assert await stage.store.shard(stage.key) == Shard(sent=20, members=7, version=2)
+    assert (await stage.store.session(stage.connection)).memberships == [stage.membership("join-2", epoch=EPOCH + 1)]

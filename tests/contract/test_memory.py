@@ -22,7 +22,7 @@ async def test_a_transaction_meets_a_row_that_another_one_only_checks() -> None:
     """Two connections of a user write to two rooms at once: they share no row. Two joins of a room share the user's."""
     stage = MemoryStage(MemoryStore()).fresh(1)
     joins = [
-        stage.store.join(stage.member(it, user=user), stage.key, None, NOW, connect=stage.connected(it))
+        stage.store.connect(stage.connected(it), [(stage.member(it, user=user), stage.key)], NOW)
         for it, user in (("one", "ada"), ("two", "ada"), ("three", "bob"))
     ]
     outcomes = await asyncio.gather(*joins, return_exceptions=True)
@@ -35,7 +35,7 @@ async def test_a_single_write_meets_a_transaction() -> None:
     stage = MemoryStage(MemoryStore()).fresh(1)
     ban, join = await asyncio.gather(
         stage.store.set_standing(stage.room, stage.user, Standing(banned=True)),
-        stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected()),
+        stage.connect(),
         return_exceptions=True,
     )
     assert isinstance(ban, Unavailable)
@@ -46,7 +46,7 @@ async def test_a_single_write_meets_a_transaction() -> None:
 async def test_a_cancelled_transaction_lets_its_rows_go() -> None:
     """Nothing is written, and the next one finds the rows free."""
     stage = MemoryStage(MemoryStore()).fresh(1)
-    join = asyncio.create_task(stage.store.join(stage.member(), stage.key, None, NOW, connect=stage.connected()))
+    join = asyncio.create_task(stage.connect())
     await asyncio.sleep(0)
     join.cancel()
     with pytest.raises(asyncio.CancelledError):

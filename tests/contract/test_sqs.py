@@ -18,7 +18,7 @@ from adapters.sqs import RESEND_DELAYS, SqsQueue
 from domain.errors import Unavailable
 from domain.fanout import Remainder
 from tests.contract.answers import Answers
-from tests.contract.lanes import SqsLanes, doorbell, remainder
+from tests.contract.lanes import SqsLanes, doorbell, notice, remainder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,6 +57,18 @@ async def test_what_a_doorbell_is_sent_with(queue: SqsQueue, answers: Answers) -
     assert entry["MessageDeduplicationId"] == f"{entry['MessageGroupId']}#9007199254740991"
     assert len(entry["MessageDeduplicationId"]) <= 128
     assert "DelaySeconds" not in entry
+
+
+async def test_a_body_holds_only_what_sqs_takes(queue: SqsQueue, answers: Answers) -> None:
+    """U+FFFE and U+FFFF stand in it as JSON's escapes, which mean the same; a backslash before them stays one."""
+    answers.script(json.dumps({"MessageId": "m"}))
+    event = '{"a":"\\\\\ufffe\uffff \U0001fffe"}'
+    await queue.announce(notice(event.encode()))
+    ((_, _, request),) = answers.requests
+    body = json.loads(request)["MessageBody"]
+    assert "\ufffe" not in body
+    assert "\uffff" not in body
+    assert json.loads(body)["event"] == json.loads(event) == {"a": "\\\ufffe\uffff \U0001fffe"}
 
 
 async def test_entries_that_fail_within_a_call_are_sent_again(queue: SqsQueue, answers: Answers) -> None:
@@ -111,6 +123,7 @@ async def test_answers_that_mean_not_now(queue: SqsQueue, answers: Answers, stat
     for call in (
         queue.ring([doorbell(1)]),
         queue.defer([remainder()]),
+        queue.announce(notice()),
         queue.bury("retry", "b", None),
         queue.hide("retry", "receipt", 1),
     ):

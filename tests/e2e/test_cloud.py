@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.dynamodb import TTL_ATTRIBUTE
+from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
+from adapters.settings import table_names
 from domain.lanes import LANES
 from local.cloud import Cloud, CloudError, Depth
 from tests.unit.local.processes import children, is_running, until
@@ -49,6 +50,16 @@ async def test_tables_and_queues_are_made_once(tmp_path: Path) -> None:
         assert all(it.startswith(f"{cloud.endpoint}/") for it in (*queues.urls.values(), *queues.dead.values()))
         assert await cloud.create_tables("test") == tables
         assert await cloud.create_queues("test", LANES.values()) == queues
+
+
+async def test_a_stored_table_without_its_index_is_named(tmp_path: Path) -> None:
+    """An older version made it: what is stored must go, and the text says how."""
+    async with Cloud(tmp_path) as cloud:
+        rooms = next(it for it in table_definitions(table_names("test")) if "GlobalSecondaryIndexes" in it)
+        del rooms["GlobalSecondaryIndexes"], rooms["AttributeDefinitions"][2:]
+        await cloud.dynamodb.create_table(**rooms)
+        with pytest.raises(CloudError, match=r"test-rooms .* the index directory; start with --reset"):
+            await cloud.create_tables("test")
 
 
 async def test_a_queue_has_what_its_lane_says(tmp_path: Path) -> None:

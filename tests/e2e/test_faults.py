@@ -13,20 +13,19 @@ import aioboto3
 
 from adapters.dynamodb import DynamoStore
 from adapters.management_api import ManagementApi, management_client_config
+from adapters.roster import AnnouncingRoster
 from adapters.runtime import SystemClock
 from adapters.settings import table_names
 from adapters.sqs import SqsQueue
 from domain.fanout import YOUNG_MS
 from domain.lanes import LANES, override_lanes
 from domain.ports import Ports
-from domain.rooms import ShardKey
+from domain.rooms import Rules, ShardKey
 from local.cloud import CREDENTIALS, REGION
 from local.event_source import EventSource
 from local.functions import Invoke
-from local.gateway import Gateway
 from local.twin import PREFIX, Twin
-from pipeline.batch import work
-from pipeline.broadcast import Broadcast
+from pipeline.batch import Worker
 from pipeline.worker import read_record
 from tests.e2e.people import Person, person
 
@@ -74,13 +73,6 @@ async def _delivery_begins(members: list[Person], text: str) -> None:
     await asyncio.gather(*hearing, return_exceptions=True)
 
 
-class SilentGateway(Gateway):
-    """Loses every `$disconnect`."""
-
-    def _owe_disconnect(self, connection: object) -> None:
-        pass
-
-
 class LaterClock(SystemClock):
     """The machine's time, and then some."""
 
@@ -97,8 +89,7 @@ class WorkerHere:
     max_concurrency = 1
 
     def __init__(self, ports: Ports, sockets: ManagementApi) -> None:
-        self.ports = ports
-        self.broadcast = Broadcast(ports, sockets, LANES["interactive"])
+        self.worker = Worker(ports, sockets, LANES["interactive"])
 
     @asynccontextmanager
     async def free_environment(self) -> AsyncIterator[Invoke]:
@@ -106,13 +97,13 @@ class WorkerHere:
 
     async def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
         records = [read_record(it) for it in event["Records"]]
-        worked = await work(self.broadcast, self.ports.queue, LANES["interactive"], records, lambda: 10.0)
+        worked = await self.worker.work(records, lambda: 10.0)
         return {"batchItemFailures": [{"itemIdentifier": it.id} for it in worked.failed]}
 
 
 async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
     """No close frame, no `$disconnect`: the next broadcast purges it once older than 30 s, others miss nothing."""
-    async with Twin(state=tmp_path, gateway_class=SilentGateway) as twin, AsyncExitStack() as stack:
+    async with Twin(state=tmp_path, lose_disconnects=True) as twin, AsyncExitStack() as stack:
         session = aioboto3.Session(
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
@@ -129,9 +120,10 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         clock, source = LaterClock(YOUNG_MS + 1), twin.sources["interactive"]
         store = DynamoStore(twin.cloud.dynamodb, table_names(PREFIX))
         queue = SqsQueue(twin.cloud.sqs, queues.urls, queues.dead, clock, random.Random(0))
-        worker = WorkerHere(Ports(store, queue, clock), ManagementApi(sockets))
+        roster = AnnouncingRoster(store, queue, clock, Rules())
+        here = WorkerHere(Ports(store, queue, roster, clock), ManagementApi(sockets))
         await source.stop()
-        mine = EventSource(LANES["interactive"], queues.urls["interactive"], worker, twin.cloud.sqs)
+        mine = EventSource(LANES["interactive"], queues.urls["interactive"], here, twin.cloud.sqs)
         mine.start()
         stack.push_async_callback(mine.stop)
 
@@ -156,4 +148,4 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         assert gone not in {it.connection for it in await store.members(key)}
         session_of_bob = await store.session(gone)
         assert (session_of_bob.connection, list(session_of_bob.memberships)) == (None, [])
-        assert worker.broadcast.counts["purged"] == 1
+        assert here.worker.counts["purged"] == 1

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStore
+from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
 from domain.ports import Ports
 from domain.rooms import Dialect, Rules
-from pipeline.batch import Record, work
-from pipeline.broadcast import Broadcast
+from pipeline.batch import Record, Worker
 from services.caller import Caller
 from services.requests import answer
 from services.sessions import connect, disconnect
@@ -23,13 +23,15 @@ __all__ = ["World"]
 class World:
     """Connections by name, requests as dicts, and a pump that works the queues until they are empty."""
 
-    def __init__(self, seed: int = 0, **lane_settings: Any) -> None:
+    def __init__(self, seed: int = 0, roster_limit: int = 50, **lane_settings: Any) -> None:
         self.clock = ManualClock()
         self.lanes = {name: Lane(name, lane.fifo, **lane_settings) for name, lane in LANES.items()}
         self.store = MemoryStore()
         self.queue = MemoryQueue(self.clock, self.lanes, random.Random(seed))
         self.sockets = MemoryConnections()
-        self.ports = Ports(self.store, self.queue, self.clock, Rules(), random.Random(seed))
+        self.rules = Rules(roster_limit=roster_limit)
+        roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
+        self.ports = Ports(self.store, self.queue, roster, self.clock, self.rules, random.Random(seed))
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0
         self.counts: dict[str, int] = {}
@@ -53,7 +55,7 @@ class World:
         caller = self.callers[name]
         caller = Caller(caller.connection, caller.user, caller.name, f"{self.ports.draw.getrandbits(64):x}")
         frame = request if isinstance(request, str) else json.dumps(request)
-        reply: dict[str, Any] = json.loads(await answer(self.ports, caller, frame))
+        reply: dict[str, Any] = json.loads(await answer(self.ports, caller, frame) or "{}")
         return reply
 
     async def say(self, name: str, message: str, room: str = "general") -> dict[str, Any]:
@@ -75,7 +77,7 @@ class World:
         return failed
 
     async def work(self, lane: str, records: Sequence[dict[str, Any]]) -> list[str]:
-        broadcast = Broadcast(self.ports, self.sockets, self.lanes[lane])
+        worker = Worker(self.ports, self.sockets, self.lanes[lane])
         end = self.clock.monotonic() + self.time_left
         batch = [
             Record(
@@ -87,8 +89,8 @@ class World:
             )
             for it in records
         ]
-        worked = await work(broadcast, self.queue, self.lanes[lane], batch, lambda: end - self.clock.monotonic())
-        for name, count in broadcast.counts.items():
+        worked = await worker.work(batch, lambda: end - self.clock.monotonic())
+        for name, count in worker.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         return [it.id for it in worked.failed]
 

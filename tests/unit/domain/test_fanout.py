@@ -5,14 +5,18 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from domain.errors import ConnectionGone, PostFailed, Throttled, UnreadableJob
 from domain.fanout import (
     YOUNG_MS,
     Arrived,
     Doorbell,
+    Job,
+    Notice,
     Outcome,
     Remainder,
+    Stats,
     encode_entry,
     encode_job,
     pack,
@@ -65,10 +69,25 @@ def test_the_longest_message_fits_into_a_frame() -> None:
     [
         Doorbell(room="a", epoch=1, shard=0, seq=2),
         Remainder(room="a", epoch=1, shard=0, first=2, last=3, connections=["c="], attempt=1, not_after=4),
-        Arrived(room="a", epoch=1, shard=0, connection="c", user="u", name="n", connected_at=1, head=2, not_after=3),
+        Arrived(
+            room="a",
+            epoch=1,
+            shard=0,
+            connection="c",
+            user="u",
+            name="n",
+            head=2,
+            inbox_epoch=3,
+            inbox_head=4,
+            reconnect_at=5,
+            tell_others=True,
+            not_after=6,
+        ),
+        Notice(room="a", epoch=1, shard=0, event=Raw(b'{"type":"typing","data":{}}'), skip="c", not_after=3),
+        Stats(room="a", epoch=1, shard=0, not_after=3),
     ],
 )
-def test_a_job_survives_the_queue(job: Doorbell | Remainder | Arrived) -> None:
+def test_a_job_survives_the_queue(job: Job) -> None:
     """What is encoded is parsed to the same."""
     assert parse_job(encode_job(job)) == job
 

@@ -23,13 +23,14 @@ async def test_what_gathered_goes_out_in_one_frame() -> None:
     await world.connect("ada")
     await world.connect("bob", dialect="recipe")
     await world.pump()
+    before = {name: len(world.sockets.received[name]) for name in ("ada", "bob")}
     for number in range(12):
         await world.say("ada", f"{number}")
     await world.pump()
-    [batch] = [it for it in map(json.loads, world.sockets.received["ada"]) if it["type"] != "welcome"]
-    assert batch["type"] == "batch"
+    [batch] = world.sockets.received["ada"][before["ada"] :]
+    assert json.loads(batch)["type"] == "batch"
     assert world.messages("ada") == world.messages("bob") == [f"{it}" for it in range(12)]
-    assert len(world.sockets.received["bob"]) == 13
+    assert len(world.sockets.received["bob"]) == before["bob"] + 12
 
 
 async def test_jobs_that_another_round_has_served_post_nothing() -> None:
@@ -193,6 +194,23 @@ async def test_a_dead_connection_is_purged_by_the_next_broadcast() -> None:
     for room in ("general", "tea"):
         assert [it.connection for it in await world.store.members(await key_of(world, room))] == ["ada"]
     assert world.counts["purged"] == 1
+
+
+async def test_a_hundred_of_a_thousand_vanish() -> None:
+    """No close, no `$disconnect`: the others miss nothing, the hundred are purged, the room's count says 900."""
+    world = World()
+    for number in range(1_000):
+        await world.connect(f"m{number}", room="tea")
+    await world.pump()
+    for number in range(0, 1_000, 10):
+        world.sockets.drop(f"m{number}")
+    world.clock.advance(YOUNG_MS / 1000 + 1)
+    await world.say("m1", "who is here?", "tea")
+    await world.pump()
+    assert world.counts["purged"] == 100
+    assert all(world.messages(f"m{it}") == ["who is here?"] for it in range(1_000) if it % 10)
+    listed = await world.ask("m1", {"type": "room_list"})
+    assert [(it["roomId"], it["activeUsers"]) for it in listed["data"]["rooms"]] == [("tea", 900)]
 
 
 async def test_a_young_connection_is_never_purged() -> None:

@@ -149,7 +149,7 @@ async def test_an_ended_connection_cannot_join() -> None:
 async def test_a_banned_or_just_kicked_user_cannot_connect(standing: Standing) -> None:
     """The handshake is refused, and leaves no row behind."""
     world = World()
-    await world.store.create_room("tea", 1)
+    await world.store.create_room("tea", 1, None)
     await world.store.set_standing("tea", "ada", standing)
     with pytest.raises(Refused):
         await world.connect("ada", room="tea")

@@ -1,0 +1,74 @@
+"""Who comes and goes, over the store and the queue: one place for the API functions, the broadcast, and the tick."""
+
+from __future__ import annotations
+
+import contextlib
+
+from msgspec import Raw
+
+from domain.errors import Unavailable
+from domain.fanout import NOTICE_MS, STATS_EVERY_MS, Notice, Stats
+from domain.ports import BroadcastQueue, Clock, RoomStore, Roster
+from domain.protocol import UserJoined, UserLeft, encode_event
+from domain.rooms import Count, Member, Membership, Rules, ShardKey, is_inbox
+
+__all__ = ["AnnouncingRoster"]
+
+
+class AnnouncingRoster(Roster):
+    """The roster of a deployment."""
+
+    def __init__(self, store: RoomStore, queue: BroadcastQueue, clock: Clock, rules: Rules) -> None:
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._rules = rules
+
+    async def joined(self, member: Member, key: ShardKey, count: Count) -> None:
+        now = self._clock.now()
+        event = UserJoined(
+            room_id=key.room, user_id=member.user, username=member.name, timestamp=now // 1000, sent_at=now
+        )
+        await self._tell(key, count, event, now)
+
+    async def leave(self, connection: str, membership: Membership) -> None:
+        count = await self._store.leave(connection, membership)
+        if count is not None:
+            await self._left(membership.key, count, membership.user, membership.name)
+
+    async def end(self, connection: str) -> None:
+        await self._store.end_connection(connection)
+        for membership in (await self._store.session(connection)).memberships:
+            await self.leave(connection, membership)
+
+    async def drop(self, member: Member, key: ShardKey) -> None:
+        await self.end(member.connection)
+        count = await self._store.drop_member(key, member)
+        if count is not None:
+            await self._left(key, count, member.user, member.name)
+
+    async def _left(self, key: ShardKey, count: Count, user: str, name: str) -> None:
+        now = self._clock.now()
+        event = UserLeft(room_id=key.room, user_id=user, username=name, timestamp=now // 1000, sent_at=now)
+        await self._tell(key, count, event, now)
+
+    async def _tell(self, key: ShardKey, count: Count, event: UserJoined | UserLeft, now: int) -> None:
+        if is_inbox(key.room):
+            return
+        # Best effort: a membership that has changed has changed, whether anybody hears of it or not.
+        with contextlib.suppress(Unavailable):
+            if count.members <= self._rules.roster_limit:
+                notice = Notice(
+                    room=key.room,
+                    epoch=key.epoch,
+                    shard=key.shard,
+                    event=Raw(encode_event(event)),
+                    not_after=now + NOTICE_MS,
+                )
+                await self._queue.announce(notice)
+            elif now - count.stats_at >= STATS_EVERY_MS and await self._store.claim_stats(key, count.stats_at, now):
+                # A second late, so that the count it sends takes in all who were too early to ask for the next.
+                stats = Stats(
+                    room=key.room, epoch=key.epoch, shard=key.shard, not_after=now + STATS_EVERY_MS + NOTICE_MS
+                )
+                await self._queue.announce(stats, delay=STATS_EVERY_MS // 1000)

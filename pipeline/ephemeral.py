@@ -1,0 +1,83 @@
+"""Events that are worth nothing when old: sent once, never stored, dropped when late."""
+
+from __future__ import annotations
+
+from domain.errors import PostFailed
+from domain.fanout import Arrived, Notice, Outcome, Stats, pack
+from domain.ports import Ports
+from domain.protocol import RoomHead, RoomStats, UserJoined, Welcome, encode_event
+from domain.rooms import Member, ShardKey
+from pipeline.posting import Poster, TimeLeft
+
+__all__ = ["Announcer"]
+
+
+class Announcer:
+    """Works the ephemeral lane."""
+
+    def __init__(self, ports: Ports, poster: Poster) -> None:
+        self._ports = ports
+        self._poster = poster
+
+    async def greet(self, arrived: Arrived, time_left: TimeLeft) -> None:
+        """Welcome a connection that is still a member, then tell it and a small room that it has joined.
+
+        Raises `PostFailed` while the connection may yet be reached: the job must come again.
+        """
+        now = self._ports.clock.now()
+        if now > arrived.not_after:
+            return
+        welcome = Welcome(
+            connection_id=arrived.connection,
+            user_id=arrived.user,
+            room_id=arrived.room,
+            message=f"Welcome to room {arrived.room}!",
+            protocol=1,
+            epoch=arrived.epoch,
+            head=arrived.head,
+            inbox=RoomHead(epoch=arrived.inbox_epoch, seq=arrived.inbox_head),
+            reconnect_at=arrived.reconnect_at,
+            timestamp=now // 1000,
+            sent_at=now,
+        )
+        joined = encode_event(
+            UserJoined(
+                room_id=arrived.room, user_id=arrived.user, username=arrived.name, timestamp=now // 1000, sent_at=now
+            )
+        )
+        for member in await self._ports.store.members_among(arrived.key, [arrived.connection]):
+            for frame in pack([(0, encode_event(welcome)), (0, joined)], member.dialect):
+                if await self._poster.post(member, frame.body, time_left) is Outcome.RETRY:
+                    raise PostFailed("the welcome was not delivered")
+            if arrived.tell_others:
+                await self._tell(arrived.key, joined, arrived.connection, time_left)
+
+    async def notify(self, notice: Notice, time_left: TimeLeft) -> None:
+        """Post the notice's event to the shard, if it is not too late."""
+        if self._ports.clock.now() <= notice.not_after:
+            await self._tell(notice.key, bytes(notice.event), notice.skip, time_left)
+
+    async def count(self, stats: Stats, time_left: TimeLeft) -> None:
+        """Tell the shard how many are in its room now."""
+        now = self._ports.clock.now()
+        room = await self._ports.store.room(stats.room)
+        if now > stats.not_after or room is None or room.epoch != stats.epoch:
+            return
+        keys = [ShardKey(stats.room, stats.epoch, it) for it in range(room.shards)]
+        counted = await self._ports.store.shards(keys)
+        event = RoomStats(
+            room_id=stats.room,
+            active_users=max(0, sum(it.members for it in counted.values())),
+            timestamp=now // 1000,
+            sent_at=now,
+        )
+        await self._tell(stats.key, encode_event(event), None, time_left)
+
+    async def _tell(self, key: ShardKey, event: bytes, skip: str | None, time_left: TimeLeft) -> None:
+        async def deliver(member: Member) -> None:
+            if member.connection == skip:
+                return
+            if await self._poster.post(member, event, time_left, patient=False) is Outcome.GONE:
+                await self._poster.purge(key, member)
+
+        await self._poster.to_each(await self._ports.store.members(key), deliver)

@@ -1,0 +1,61 @@
+"""Time-driven ends: connections that were not heard of until their lease ended, found minute by minute.
+
+A lease's due row stands in the minute in which it ends. The tick takes the rows of each minute that has passed: a
+lease that was renewed meanwhile moves on to its new minute, so that a ping costs no second row; any other ends its
+connection.
+"""
+
+from __future__ import annotations
+
+from domain.errors import ConnectionGone, PostError, Unavailable
+from domain.ports import Connections, Ports
+from domain.rooms import DUE_BUCKETS, ROW_LIFETIME_MS, due_minute
+
+__all__ = ["sweep"]
+
+PAGE = 100
+"""Due rows in one read."""
+
+
+async def sweep(ports: Ports, connections: Connections) -> int:
+    """Do all minutes that have passed since the last sweep; returns how many connections were ended.
+
+    A sweep that dies is done again by the next: a minute counts as done only when all its rows are.
+    """
+    ended = 0
+    now = ports.clock.now()
+    current = now // 60_000
+    for bucket in range(DUE_BUCKETS):
+        last = await ports.store.ticked(bucket)
+        # No row can be older than a connection: what a first sweep need not look at.
+        first = current - ROW_LIFETIME_MS // 60_000 - 2 if last is None else last + 1
+        for minute in range(first, current + 1):
+            ended += await _sweep_minute(ports, connections, minute, bucket)
+            await ports.store.set_ticked(bucket, minute)
+    return ended
+
+
+async def _sweep_minute(ports: Ports, connections: Connections, minute: int, bucket: int) -> int:
+    ended = 0
+    while found := await ports.store.due(minute, bucket, PAGE):
+        for connection in found:
+            row = (await ports.store.session(connection)).connection
+            if row is not None and row.lease_until > ports.clock.now():
+                await ports.store.move_due(connection, minute, due_minute(row.lease_until))
+                continue
+            if row is not None:
+                await _close(connections, connection)
+                ended += 1
+            await ports.roster.end(connection)
+            await ports.store.move_due(connection, minute, None)
+    return ended
+
+
+async def _close(connections: Connections, connection: str) -> None:
+    """Close a socket that may still be open, so that its client notices and comes back."""
+    try:
+        await connections.close(connection)
+    except ConnectionGone:
+        return
+    except PostError as error:
+        raise Unavailable("a socket could not be closed") from error

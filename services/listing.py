@@ -1,0 +1,92 @@
+"""Which rooms there are, and who is in them."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from domain.errors import Refused
+from domain.ports import Ports
+from domain.protocol import (
+    FRAME_LIMIT,
+    LIST_LIMIT,
+    ListMembers,
+    ListRooms,
+    MemberList,
+    MemberSummary,
+    RoomList,
+    RoomSummary,
+    encode_event,
+)
+from domain.rooms import Directory, Room, ShardKey, check_room_open
+from services.caller import Caller
+
+__all__ = ["list_members", "list_rooms"]
+
+
+async def list_rooms(ports: Ports, caller: Caller, request: ListRooms) -> bytes:
+    """A page of the rooms below a parent, with how many are in each. It costs an index query and two batch reads."""
+    listed = await ports.store.directory(request.parent, request.cursor or "", request.limit)
+    rooms = await ports.store.rooms([it.room for it in listed])
+    counts = await ports.store.shards([key for it in rooms.values() for key in _shards(it)])
+    summaries = [
+        _summary(it, room, sum(counts[key].members for key in _shards(room) if key in counts))
+        for it in listed
+        if (room := rooms.get(it.room)) is not None and room.status == "open"
+    ]
+    # Only a full page may be followed by another; rooms that were deleted meanwhile don't end the list.
+    following: str | None = listed[-1].room if len(listed) == request.limit else None
+    while True:
+        reply = RoomList(client_id=request.client_id, rooms=summaries, cursor=UNSET if following is None else following)
+        frame = encode_event(reply)
+        if len(frame) <= FRAME_LIMIT:
+            return frame
+        summaries = summaries[: len(summaries) // 2]
+        following = summaries[-1].room_id
+
+
+async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> bytes:
+    """A page of a room's members, each user once a page. For members."""
+    room = check_room_open(await ports.store.room(request.room_id))
+    membership = (await ports.store.session(caller.connection)).membership(request.room_id)
+    if membership is None or membership.epoch != room.epoch:
+        raise Refused("NOT_A_MEMBER", "Join the room before you ask who is in it")
+    shard, after = _read_cursor(request.cursor, room)
+    members = await ports.store.members_page(ShardKey(room.room, room.epoch, shard), after, LIST_LIMIT)
+    if len(members) == LIST_LIMIT:
+        following: str | None = f"{shard}:{members[-1].connection}"
+    else:
+        following = f"{shard + 1}:" if shard + 1 < room.shards else None
+    now = ports.clock.now()
+    users = {it.user: it.name for it in members if it.expires_at > now}
+    reply = MemberList(
+        client_id=request.client_id,
+        room_id=room.room,
+        members=[MemberSummary(user_id=user, username=name) for user, name in users.items()],
+        cursor=UNSET if following is None else following,
+    )
+    return encode_event(reply)
+
+
+def _summary(listed: Directory, room: Room, members: int) -> RoomSummary:
+    return RoomSummary(
+        room_id=listed.room,
+        active_users=max(0, members),
+        title=listed.title,
+        visibility=listed.visibility,
+        parent=listed.parent,
+        head=room.head,
+    )
+
+
+def _shards(room: Room) -> list[ShardKey]:
+    return [ShardKey(room.room, room.epoch, it) for it in range(room.shards)]
+
+
+def _read_cursor(cursor: str | None, room: Room) -> tuple[int, str]:
+    """(shard, connection) of the last member seen."""
+    if cursor is None:
+        return 0, ""
+    shard, colon, after = cursor.partition(":")
+    if not colon or not shard.isdecimal() or not shard.isascii() or int(shard[:9]) >= room.shards:
+        raise Refused("BAD_REQUEST", "`cursor`: Expected the cursor of the page before")
+    return int(shard), after

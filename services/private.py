@@ -1,0 +1,68 @@
+"""Private messages: an entry in two inboxes, the target's and the sender's, by one transaction."""
+
+from __future__ import annotations
+
+from domain.errors import Refused
+from domain.ports import Ports
+from domain.protocol import REQUESTS, Ack, SendPrivateMessage, request_type
+from domain.rooms import Append, Entry, Room, Sending, ShardKey, check_may_send, inbox_of
+from services.caller import Caller
+from services.sending import Draft, commit, new_message_id, refuse_large
+
+__all__ = ["send_private_message"]
+
+
+async def send_private_message(ports: Ports, caller: Caller, request: SendPrivateMessage) -> bytes:
+    """Store the message for the target, here or not, and return the `ack`: where it stands in the sender's inbox.
+
+    The sending connection is not posted its own copy; the sender's other connections are.
+    """
+    if not request.message.strip():
+        raise Refused("EMPTY_MESSAGE", REQUESTS[request_type(request)].missing["message"])
+    refuse_large(request.message)
+    own, theirs = inbox_of(caller.user), inbox_of(request.target_user_id)
+    body = {
+        "messageId": new_message_id(ports),
+        "senderId": caller.user,
+        "senderName": caller.name,
+        "targetUserId": request.target_user_id,
+        "message": request.message,
+    }
+
+    async def draft(sending: Sending, now: int) -> Draft:
+        target = sending.rooms.get(theirs)
+        if target is None:
+            raise Refused("USER_OFFLINE", "Target user not found or offline")
+        inbox, membership = check_may_send(sending, own, now)
+        # Who writes to themselves has one inbox, and one entry.
+        appends = [
+            Append(
+                room,
+                Entry(
+                    seq=room.head + 1,
+                    type="private_message",
+                    at=now,
+                    sender=caller.user,
+                    body=body,
+                    origin=caller.connection if room is inbox else None,
+                ),
+            )
+            for room in ([inbox] if theirs == own else [inbox, target])
+        ]
+        ack = Ack(
+            client_id=request.client_id,
+            message_id=body["messageId"],
+            room_id=own,
+            epoch=inbox.epoch,
+            seq=appends[0].entry.seq,
+            online=await _is_online(ports, target, now),
+        )
+        return Draft(appends, membership, ack)
+
+    return await commit(ports, caller, request, list(dict.fromkeys([own, theirs])), draft)
+
+
+async def _is_online(ports: Ports, inbox: Room, now: int) -> bool:
+    """Whether any connection of the inbox's owner is open, as far as the rows know."""
+    members = await ports.store.members(ShardKey(inbox.room, inbox.epoch, 0))
+    return any(it.expires_at > now for it in members)

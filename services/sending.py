@@ -1,0 +1,96 @@
+"""Commit, then ring, then acknowledge: what every durable request has in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from domain.errors import Conflict, Refused, Unavailable
+from domain.fanout import Doorbell, encode_entry
+from domain.ports import Ports
+from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT, Event, Request, encode_event, encode_request
+from domain.rooms import ONCE_RETENTION_MS, Append, Membership, Once, Ring, Sending
+from services.caller import Caller
+from services.patience import Patience
+
+__all__ = ["Draft", "Drafter", "commit", "new_message_id", "refuse_large"]
+
+BUSY_AFTER = 2.0
+"""Seconds for which a send contends for the rooms' heads before it gives up."""
+RETRY_AFTER = 1.0
+"""Seconds after which a client that was told `ROOM_BUSY` should try again."""
+ENVELOPE_ROOM = 1024
+"""Bytes of a frame that are kept for what stands around an entry in a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a request comes to, as things were read."""
+
+    appends: Sequence[Append]
+    sender: Membership
+    reply: Event
+
+
+Drafter = Callable[[Sending, int], Awaitable[Draft]]
+"""(what was read, now) → the draft, or `Refused`. Called again after every conflict."""
+
+
+async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence[str], draft: Drafter) -> bytes:
+    """Store the request's entries, ring their doorbells, and return the reply's frame.
+
+    Carried out once for each (user, clientId): a repeat rings again and gets the first reply. The caller is a member
+    of the first of `rooms`.
+    """
+    # '#' is in no id, so a request's own id can never be what another client calls `clientId`.
+    once_key = request.client_id or f"#{caller.request_id}"
+    digest = hashlib.sha256(msgspec.json.encode([rooms, encode_request(request).decode()])).hexdigest()
+    patience = Patience(ports, BUSY_AFTER)
+    while True:
+        sending = await ports.store.sending(rooms, caller.connection, caller.user, once_key)
+        now = ports.clock.now()
+        if sending.once is not None and sending.once.expires_at > now:
+            if sending.once.digest != digest:
+                raise Refused("BAD_REQUEST", "`clientId` was used for another request before; use a new one")
+            await _ring(ports, sending.once.rings)
+            return sending.once.reply.encode()
+        drafted = await draft(sending, now)
+        for it in drafted.appends:
+            if len(encode_entry(it.read.room, it.read.epoch, it.entry)) > FRAME_LIMIT - ENVELOPE_ROOM:
+                raise Refused("TOO_LARGE", "The message is too long once it is written as JSON")
+        once = Once(
+            digest=digest,
+            reply=encode_event(drafted.reply).decode(),
+            rings=[it.ring for it in drafted.appends],
+            expires_at=now + ONCE_RETENTION_MS,
+        )
+        try:
+            await ports.store.append(drafted.appends, drafted.sender, caller.connection, once_key, once, now)
+        except (Conflict, Unavailable):
+            # Unavailable may have stored the entries all the same: the next read finds their once-row.
+            if await patience.lasts():
+                continue
+            raise Refused("ROOM_BUSY", "Too many write to this room at once", retry_after=RETRY_AFTER) from None
+        await _ring(ports, once.rings)
+        return once.reply.encode()
+
+
+async def _ring(ports: Ports, rings: Sequence[Ring]) -> None:
+    """Ring the shards that were there when the entries were stored: a later shard starts behind them."""
+    await ports.queue.ring(
+        [Doorbell(room=it.room, epoch=it.epoch, shard=shard, seq=it.seq) for it in rings for shard in range(it.shards)]
+    )
+
+
+def new_message_id(ports: Ports) -> str:
+    """32 hexadecimal digits."""
+    return f"{ports.draw.getrandbits(128):032x}"
+
+
+def refuse_large(message: str) -> None:
+    """`Refused` where a message is longer than the wire allows."""
+    if len(message.encode()) > MESSAGE_LIMIT:
+        raise Refused("TOO_LARGE", f"A message is at most {MESSAGE_LIMIT // 1024} KB of UTF-8")

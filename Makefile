@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # make's own job server and flags mean nothing to the programs started below.
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: help up test check format requirements clean
+.PHONY: help up test check bench format requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -23,6 +23,9 @@ check: .venv/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/.local .venv/.cloud  ## the benchmarks: some five minutes, tables, and .build/bench.json
+	@exec $(BIN)/python -m loadtest.bench $(ARGS)
 
 format: .venv/.dev  ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .

@@ -41,7 +41,12 @@ class Child:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=theirs.fileno(), stdout=output, stderr=output, env={**inherited, **environ}
             )
-            reader, writer = await asyncio.open_unix_connection(sock=own.dup())
+            try:
+                reader, writer = await asyncio.open_unix_connection(sock=own.dup())
+            except BaseException:  # cancelled here, nobody would know of the child
+                process.kill()
+                await process.wait()
+                raise
         return cls(process, reader, writer)
 
     @property

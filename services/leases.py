@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from domain.errors import ConnectionGone, PostError, Unavailable
 from domain.ports import Connections, Ports
-from domain.rooms import DUE_BUCKETS, ROW_LIFETIME_MS, due_minute
+from domain.rooms import DUE_BUCKETS, due_minute
 
 __all__ = ["sweep"]
 
@@ -27,8 +27,8 @@ async def sweep(ports: Ports, connections: Connections) -> int:
     current = now // 60_000
     for bucket in range(DUE_BUCKETS):
         last = await ports.store.ticked(bucket)
-        # No row can be older than a connection: what a first sweep need not look at.
-        first = current - ROW_LIFETIME_MS // 60_000 - 2 if last is None else last + 1
+        # The first sweep begins here: it runs within a minute of the first deployment, where no lease has ended yet.
+        first = current - 1 if last is None else last + 1
         for minute in range(first, current + 1):
             ended += await _sweep_minute(ports, connections, minute, bucket)
             await ports.store.set_ticked(bucket, minute)

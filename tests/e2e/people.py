@@ -103,7 +103,9 @@ async def person(url: str, user: str, room: str, dialect: str = "v1", **query: s
     """Connect, and be there until the block ends. The welcome has come when the block begins."""
     fields = {"userId": user, "username": user.title(), "roomId": room, **query}
     protocols = [Subprotocol("roomcast.v1")] if dialect == "v1" else None
-    socket = await connect(f"{url}?{urlencode(fields)}", subprotocols=protocols, compression=None)
+    socket = await connect(
+        f"{url}?{urlencode(fields)}", subprotocols=protocols, compression=None, open_timeout=PATIENCE
+    )
     someone = Person(socket, user)
     try:
         await someone.until(lambda: bool(someone.seen("welcome")))

@@ -12,12 +12,13 @@ from domain.errors import BadSetting
 from domain.lanes import LANES
 from local.functions import FunctionError
 from local.gateway import listen
+from local.schedule import scheduled_event
 from local.twin import Twin
 from tests.unit.local.processes import children, until
 
 
 async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
-    """Both ports answer `/twin` with the same picture; every process that it names is gone when it has stopped."""
+    """Both ports answer `/twin` with the same picture, the tick works, and no process is left when it has stopped."""
     before = children()
     async with Twin(state=tmp_path, workers=1) as twin, aiohttp.ClientSession() as http:
         pictures = []
@@ -26,13 +27,15 @@ async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
                 pictures.append(await answer.json())
         for it in pictures:
             assert {name: it[name] for name in twin.endpoints()} == twin.endpoints()
-            assert set(it["functions"]) == {"authorizer", "connect", "disconnect", "message", *LANES}
+            assert set(it["functions"]) == {"authorizer", "connect", "disconnect", "message", "tick", *LANES}
             assert set(it["queues"]) == set(LANES)
             assert it["posts"] == {"sent": 0, "gone": 0, "throttled": 0, "failed": 0}
             assert it["sqs"]["sent"] == it["sqs"]["dead"] == 0
-        pids = {pid for it in pictures[0]["functions"].values() for pid in it["pids"]}
+        # The tick starts with its first minute, which may be now.
+        pids = {pid for name, it in pictures[0]["functions"].items() if name != "tick" for pid in it["pids"]}
         assert len(pids) == 7
         assert pids < children()
+        assert await twin.functions["tick"].invoke(scheduled_event("tick", 0)) == {"ended": 0}
     assert children() == before
 
 

@@ -1,4 +1,7 @@
-"""The gateway's `@connections`, called by real SDKs."""
+"""The gateway's `@connections`, called by real SDKs.
+
+Where a rule is API Gateway's, the test names the document that states it: docs/gateway.md has them all.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.exceptions import ClientError
 
-from local.gateway import BUFFER_LIMIT, Gateway
+from local.gateway import Gateway
+from local.sockets import BUFFER_LIMIT, FRAME_LIMIT
 from tests.unit.local.gateway_stage import GatewayStage, closed
 from tests.unit.local.processes import until
 
@@ -30,7 +34,10 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
 
 
 async def test_a_post_reaches_its_client_as_text(stage: GatewayStage) -> None:
-    """The very bytes, in a text frame, to that one connection."""
+    """The very bytes, in a text frame, to that one connection.
+
+    Developer guide, “Use @connections commands in your backend service”.
+    """
     first, first_id = await stage.enter()
     second, second_id = await stage.enter()
     async with stage.api() as api:
@@ -76,7 +83,10 @@ async def test_boto3_works_as_well(stage: GatewayStage) -> None:
 
 
 async def test_a_pending_connection_is_gone(stage: GatewayStage) -> None:
-    """A post, a look and a delete within `$connect` get 410: there is no connection yet."""
+    """A post, a look and a delete within `$connect` get 410: there is no connection yet.
+
+    Knowledge Center, “How do I troubleshoot 410 GoneException errors with Amazon API Gateway WebSocket APIs?”.
+    """
     outcomes: list[tuple[str, int]] = []
 
     async def post_at_once(event: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +109,10 @@ async def test_a_pending_connection_is_gone(stage: GatewayStage) -> None:
 
 
 async def test_a_closed_connection_is_gone(stage: GatewayStage) -> None:
-    """Once the client has closed, and when it left without a word."""
+    """Once the client has closed, and when it left without a word.
+
+    Management API reference, “PostToConnection”: GoneException.
+    """
     polite, polite_id = await stage.enter()
     rude, rude_id = await stage.enter()
     await polite.close()
@@ -112,7 +125,10 @@ async def test_a_closed_connection_is_gone(stage: GatewayStage) -> None:
 
 
 async def test_get_tells_about_the_connection(stage: GatewayStage) -> None:
-    """When it came, when it was last active, and who it is."""
+    """When it came, when it was last active, and who it is.
+
+    Management API reference, “GetConnection”.
+    """
     socket, connection_id = await stage.enter()
     stage.clock.advance(60)
     async with stage.api() as api:
@@ -125,7 +141,10 @@ async def test_get_tells_about_the_connection(stage: GatewayStage) -> None:
 
 
 async def test_delete_closes_the_socket(stage: GatewayStage) -> None:
-    """With 1000, as API Gateway does; at once nothing can be posted, and `$disconnect` runs."""
+    """At once nothing can be posted, and `$disconnect` runs.
+
+    Management API reference, “DeleteConnection”; the code 1000 is not documented.
+    """
     socket, connection_id = await stage.enter()
     async with stage.api() as api:
         answer = await api.delete_connection(ConnectionId=connection_id)
@@ -138,7 +157,11 @@ async def test_delete_closes_the_socket(stage: GatewayStage) -> None:
 
 
 async def test_a_payload_beyond_128_kb_is_refused(stage: GatewayStage) -> None:
-    """One of exactly 128 KB is delivered."""
+    """One of exactly 128 KB is delivered, as one message.
+
+    Management API reference, “PostToConnection”: PayloadTooLargeException; developer guide, “Quotas for configuring and
+    running a WebSocket API”: 128 KB.
+    """
     socket, connection_id = await stage.enter()
     async with stage.api() as api:
         await api.post_to_connection(ConnectionId=connection_id, Data=b"x" * 128 * 1024)
@@ -151,8 +174,43 @@ async def test_a_payload_beyond_128_kb_is_refused(stage: GatewayStage) -> None:
     await socket.close()
 
 
+async def test_a_post_without_a_length_is_measured(stage: GatewayStage) -> None:
+    """Sent in chunks, more than 128 KB is 413 as well."""
+    socket, connection_id = await stage.enter()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"x" * FRAME_LIMIT
+
+    url = f"{stage.gateway.management_endpoint}/@connections/{connection_id}"
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(url, data=chunks(), headers={"Authorization": "AWS4-HMAC-SHA256 …"}) as answer,
+    ):
+        assert answer.status == 413
+    await socket.close()
+
+
+async def test_a_large_post_comes_in_frames_of_32_kb(stage: GatewayStage) -> None:
+    """One message, in as many frames as it takes, so that a client that counts frames takes it.
+
+    Developer guide, “Quotas for configuring and running a WebSocket API”: “This applies to @connections commands”.
+    """
+    socket, connection_id = await stage.enter()
+    data = "ž" * FRAME_LIMIT + "end"
+    async with stage.api() as api:
+        await api.post_to_connection(ConnectionId=connection_id, Data=data.encode())
+    frames = [it async for it in socket.recv_streaming(decode=False)]
+    assert b"".join(frames).decode() == data
+    assert [len(it) for it in frames] == [FRAME_LIMIT, FRAME_LIMIT, 3]
+    await socket.close()
+
+
 async def test_calls_beyond_the_rate_are_throttled() -> None:
-    """429 by name, until the bucket has refilled; the rate is shared with the sockets."""
+    """429 by name, until the bucket has refilled; the rate is shared with the sockets.
+
+    Developer guide, “Amazon API Gateway quotas”: one throttle for WebSocket APIs and WebSocket callback APIs.
+    """
     async with GatewayStage(rate=1, burst=2) as stage, stage.api() as api:
         socket, connection_id = await stage.enter()
         await api.post_to_connection(ConnectionId=connection_id, Data=b"x")
@@ -171,7 +229,10 @@ async def test_calls_beyond_the_rate_are_throttled() -> None:
 
 
 async def test_a_client_that_does_not_read_is_throttled_alone(stage: GatewayStage) -> None:
-    """When its buffer is full its posts get 429 at once; other clients get theirs."""
+    """When its buffer is full its posts get 429 at once; other clients get theirs.
+
+    Management API reference, “PostToConnection”: LimitExceededException, “the WebSocket client side buffer is full”.
+    """
     slow, slow_id = await stage.enter()
     quick, quick_id = await stage.enter()
     slow.transport.pause_reading()
@@ -189,7 +250,10 @@ async def test_a_client_that_does_not_read_is_throttled_alone(stage: GatewayStag
 
 
 async def test_unsigned_calls_and_other_stages_are_forbidden(stage: GatewayStage) -> None:
-    """403 with the header by which SDKs know the error; nothing is delivered."""
+    """403 with the header by which SDKs know the error; nothing is delivered.
+
+    Developer guide, “Use @connections commands in your backend service”: requests are signed.
+    """
     socket, connection_id = await stage.enter()
     base = stage.gateway.page_url
     signed = {"Authorization": "AWS4-HMAC-SHA256 …"}

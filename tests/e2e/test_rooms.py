@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from local.twin import Twin
@@ -81,49 +80,8 @@ async def test_ten_repeats_at_once_are_one_message(url: str) -> None:
         assert [it["data"]["message"] for it in page["data"]["entries"]] == ["once", "after"]
 
 
-@pytest.mark.parametrize(
-    ("query", "protocols", "status"),
-    [
-        ("token=wrong", [], 401),
-        ("roomId=a%23b", [], 400),
-        ("userId=" + "x" * 65, [], 400),
-        ("username=%00", [], 400),
-        ("", ["other.v9"], 400),
-        ("", ["roomcast.v1", "bearer.wrong"], 401),
-    ],
-)
-async def test_a_refused_handshake_is_an_http_status(url: str, query: str, protocols: list[str], status: int) -> None:
-    """Never a socket that opens and closes."""
-    with pytest.raises(InvalidStatus) as caught:
-        await connect(f"{url}?{query}", subprotocols=[Subprotocol(it) for it in protocols] or None)
-    assert caught.value.response.status_code == status
-
-
 async def test_a_token_in_the_subprotocol_is_not_echoed(url: str) -> None:
     """Only `roomcast.v1` comes back."""
     protocols = [Subprotocol("roomcast.v1"), Subprotocol("bearer.valid_1")]
     async with connect(url, subprotocols=protocols) as socket:
         assert socket.subprotocol == "roomcast.v1"
-
-
-async def test_bad_requests_leave_the_socket_open(url: str) -> None:
-    """Each is one error event; the next good request is answered; nobody else hears of it."""
-    async with person(url, "ada", "bad") as ada, person(url, "bob", "bad") as bob:
-        for frame in ("{", "[]", '{"type":"nope"}', '{"message":" "}', '{"message":"x","y":1}', "null"):
-            await ada.socket.send(frame)
-        await ada.until(lambda: len(ada.seen("error")) == 6)
-        assert sorted(it["code"] for it in ada.seen("error")) == sorted(
-            ["BAD_JSON", "BAD_REQUEST", "UNKNOWN_TYPE", "EMPTY_MESSAGE", "BAD_REQUEST", "BAD_REQUEST"]
-        )
-        await ada.say("good", "bad")
-        await bob.hears("good")
-        assert {it["type"] for it in bob.events} == {"welcome", "user_joined", "chat"}
-
-
-@pytest.mark.parametrize(("frame", "code"), [(b"binary", 1003), ("x" * 32_769, 1009)])
-async def test_frames_that_the_gateway_refuses(url: str, frame: str | bytes, code: int) -> None:
-    """Binary closes with 1003, more than 32 KB with 1009."""
-    async with connect(url, compression=None) as socket:
-        await socket.send(frame)
-        await socket.wait_closed()
-        assert socket.close_code == code

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import aioboto3
+import pytest
 from aiobotocore.config import AioConfig
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from adapters.memory import ManualClock
 from local.gateway import Gateway, listen
+from tests.clocks import SteppedClock
 from tests.unit.local.fakes import ALLOW, FakeFunction
 from tests.unit.local.processes import until
 
 if TYPE_CHECKING:
     from types_aiobotocore_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
-__all__ = ["GatewayStage", "closed"]
+__all__ = ["GatewayStage", "closed", "refusal"]
 
 
 class GatewayStage:
     """`async with`: the gateway serves until the end of the block."""
 
     def __init__(self, *, gateway_class: type[Gateway] = Gateway, **settings: Any) -> None:
-        self.clock = ManualClock()
+        self.clock = SteppedClock()
         self.authorizer = FakeFunction(ALLOW)
         self.connect = FakeFunction({"statusCode": 200})
         self.disconnect = FakeFunction()
@@ -80,3 +82,11 @@ async def closed(socket: ClientConnection) -> tuple[int, str]:
                 await socket.recv()
         except ConnectionClosed as error:
             return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
+
+
+async def refusal(stage: GatewayStage) -> tuple[int, Any]:
+    """Status and body with which a handshake is refused."""
+    with pytest.raises(InvalidStatus) as caught:
+        await stage.open()
+    response = caught.value.response
+    return response.status_code, json.loads(response.body or b"null")

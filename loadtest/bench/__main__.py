@@ -1,0 +1,186 @@
+"""`python -m loadtest.bench`: the benchmarks, one after the other, so that none is in another's way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from domain.errors import BadSetting
+from loadtest.bench.imports import handler_modules, measure_imports
+from loadtest.bench.packing import measure_packing
+from loadtest.bench.posting import measure_posts
+from loadtest.bench.report import Figures, Machine
+from loadtest.bench.room import measure_room
+
+__all__ = ["main"]
+
+BUILD = Path(__file__).resolve().parents[2] / ".build"
+"""Where the project keeps what it makes."""
+PARTS = ("post", "room", "packing", "import")
+REFRESH_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured."""
+
+    post_members: int
+    post_rounds: int
+    post_cpu_seconds: float
+    room_sizes: Sequence[int]
+    room_repetitions: int
+    packing_members: int
+    packing_seconds: float
+    import_rounds: int
+
+
+FULL = Extent(
+    # A broadcast of 500 posts takes the slowest well below its CPU time, and stays in one shard.
+    post_members=500,
+    post_rounds=5,
+    post_cpu_seconds=1.0,
+    room_sizes=(100, 1_000, 4_000),
+    room_repetitions=5,
+    packing_members=1_000,
+    packing_seconds=10,
+    import_rounds=5,
+)
+QUICK = Extent(
+    post_members=50,
+    post_rounds=1,
+    post_cpu_seconds=0,
+    room_sizes=(20,),
+    room_repetitions=1,
+    packing_members=20,
+    packing_seconds=1,
+    import_rounds=1,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: python -m loadtest.bench --only post,import")
+def bench(
+    only: Annotated[str, typer.Option(help="The parts to measure, with commas between them.")] = ",".join(PARTS),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="So little of each part that its figures mean nothing.")
+    ] = False,
+    json_file: Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the result goes.")] = BUILD
+    / "bench.json",
+) -> None:
+    """Measure posts, a broadcast beside the recipe's, packing, and imports. About five minutes on two idle cores."""
+    parts = only.split(",")
+    for it in parts:
+        if it not in PARTS:
+            raise BadSetting(f"--only {only}: there is no part '{it}'; the parts are {', '.join(PARTS)}")
+    BUILD.mkdir(exist_ok=True)
+    if not json_file.resolve().parent.is_dir():
+        raise BadSetting(f"--json {json_file}: there is no such folder")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        figures = runner.run(_measure(parts, quick=quick))
+    json_file.write_text(json.dumps(figures.as_json(), indent=2) + "\n", encoding="utf-8")
+    out = Console()
+    for table in figures.tables():
+        out.print(table)
+    out.print(
+        f"{figures.machine.cpu}, {figures.machine.cores} cores, load {figures.machine.load:g}; also in {json_file}"
+    )
+
+
+async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
+    """Raises `CancelledError` on SIGINT and SIGTERM, when all processes have ended."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # a coroutine runs in a task
+    for it in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(it, task.cancel)
+    extent = QUICK if quick else FULL
+    figures = Figures(Machine.here(), quick)
+    scratch = tempfile.TemporaryDirectory(dir=BUILD, prefix="bench-", ignore_cleanup_errors=True)
+    with scratch as name, _Bars() as bars:
+        folder = Path(name)
+        if "post" in parts:
+            figures.post = await measure_posts(
+                members=extent.post_members,
+                rounds=extent.post_rounds,
+                cpu_seconds=extent.post_cpu_seconds,
+                folder=folder,
+                watch=bars.show,
+            )
+        if "room" in parts:
+            figures.room = await measure_room(
+                sizes=extent.room_sizes, repetitions=extent.room_repetitions, folder=folder, watch=bars.show
+            )
+        if "packing" in parts:
+            figures.packing = await measure_packing(
+                members=extent.packing_members, seconds=extent.packing_seconds, folder=folder, watch=bars.show
+            )
+        if "import" in parts:
+            modules = handler_modules()
+            figures.import_ms = await measure_imports(modules=modules, rounds=extent.import_rounds, watch=bars.show)
+    return figures
+
+
+class _Bars(Progress):
+    """A bar for each part, on standard error; a line for each where that is no terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            refresh_per_second=4,
+        )
+        self._parts: dict[str, TaskID] = {}
+        self._next = 0.0
+
+    def show(self, part: str, done: int, total: int) -> None:
+        """Told often, shown seldom."""
+        now = time.monotonic()
+        if part in self._parts and done < total and now < self._next:
+            return
+        self._next = now + REFRESH_SECONDS
+        if part not in self._parts:
+            self._parts[part] = self.add_task(part, total=total)
+            if self.disable:
+                print(f"bench: {part}", file=sys.stderr, flush=True)
+        self.update(self._parts[part], completed=done, total=total)
+
+
+_STATUSES: Mapping[type[BaseException], int] = {BadSetting: 2, asyncio.CancelledError: 130}
+
+
+def main() -> None:
+    """Run the benchmarks; whatever goes wrong is one sentence on standard error, and a status: 2 for bad usage, 130
+    when it is told to stop, else 1."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        status = error.exit_code
+        print(f"bench: {error.format_message()}", file=sys.stderr)
+    except (Exception, asyncio.CancelledError) as error:
+        if sys.flags.dev_mode:
+            raise
+        status = _STATUSES.get(type(error), 1)
+        words = "stopped" if status == 130 else str(error) or type(error).__name__
+        print(f"bench: {' '.join(words.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

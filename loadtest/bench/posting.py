@@ -1,0 +1,66 @@
+"""What a post costs the process that makes it: five ways to post, by turns, to a server that takes whatever comes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from loadtest.bench import children
+from loadtest.bench.children import BenchError
+from loadtest.bench.posters import CONTENDERS
+from loadtest.run import Watch
+
+__all__ = ["Turn", "measure_posts", "per_cpu_second"]
+
+READY_WITHIN = 60.0
+"""Seconds for a contender's imports and its first broadcast."""
+TURN_WITHIN = 120.0
+"""Seconds for one turn: its CPU time, and what an overloaded machine makes of it."""
+
+
+class Turn(NamedTuple):
+    """What a contender did in one of its turns."""
+
+    name: str
+    posts: int
+    cpu_seconds: float
+
+
+def per_cpu_second(turns: Iterable[Turn]) -> dict[str, float]:
+    """Contender → posts for each second of CPU, the median of its turns."""
+    found: dict[str, list[float]] = {}
+    for it in turns:
+        found.setdefault(it.name, []).append(it.posts / it.cpu_seconds)
+    return {name: statistics.median(it) for name, it in found.items()}
+
+
+async def measure_posts(
+    *, members: int, rounds: int, cpu_seconds: float, folder: Path, watch: Watch
+) -> dict[str, float]:
+    """Contender → posts for each second of CPU, by turns of `cpu_seconds` each: A B C, A B C, and so on.
+
+    Raises `BenchError`, also where the server has not seen what a contender says it has posted.
+    """
+    turns: list[Turn] = []
+    watch("post", 0, rounds * len(CONTENDERS))
+    async with AsyncExitStack() as running:
+        sink = await running.enter_async_context(children.start("sink", "loadtest.bench.sink", folder=folder))
+        endpoint = (await sink.read(READY_WITHIN))["endpoint"]
+        posters = {}
+        for name in CONTENDERS:
+            poster = children.start(name, "loadtest.bench.posters", name, endpoint, str(members), folder=folder)
+            posters[name] = await running.enter_async_context(poster)
+        for it in posters.values():
+            await it.read(READY_WITHIN)
+        for name in list(posters) * rounds:
+            before = (await sink.ask(READY_WITHIN))["posts"]
+            used = await posters[name].ask(TURN_WITHIN, cpu_seconds=cpu_seconds)
+            seen = (await sink.ask(READY_WITHIN))["posts"] - before
+            if seen < used["posts"]:  # more are tries that had no answer in time
+                raise BenchError(f"{name} says {used['posts']} posts and the sink has seen {seen}")
+            turns.append(Turn(name, used["posts"], used["cpu_seconds"]))
+            watch("post", len(turns), rounds * len(posters))
+    return per_cpu_second(turns)

@@ -1,0 +1,143 @@
+"""What the benchmarks came to: one JSON object for programs, tables for people."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from loadtest.bench.packing import Packing
+from loadtest.bench.room import RoomRow
+
+__all__ = ["Figures", "Machine"]
+
+BASELINE = "recipe_loop"
+"""What the other ways to post are compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where and when it was measured."""
+
+    cpu: str
+    cores: int
+    python: str
+    date: str
+    """ISO 8601, UTC."""
+    load: float
+    """The machine's load average of the minute before: well below 1 is an idle one."""
+
+    @classmethod
+    def here(cls) -> Machine:
+        return cls(
+            cpu=_cpu_model(),
+            cores=os.cpu_count() or 1,
+            python=platform.python_version(),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            load=round(os.getloadavg()[0], 2),
+        )
+
+
+@dataclass(slots=True)
+class Figures:
+    """The result of one run; a part that was not asked for is None."""
+
+    machine: Machine
+    quick: bool
+    post: Mapping[str, float] | None = None
+    """Contender → posts for each second of CPU."""
+    room: Sequence[RoomRow] | None = None
+    packing: Packing | None = None
+    import_ms: Mapping[str, float] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys that commands promise, and more; without the parts that were not asked for."""
+        result: dict[str, Any] = {"machine": asdict(self.machine), "quick": self.quick}
+        if self.post is not None:
+            result["post"] = {name: round(it) for name, it in self.post.items()}
+        if self.room is not None:
+            result["room"] = [_room_json(it) for it in self.room]
+        if self.packing is not None:
+            result["packing"] = {name: round(it, 2) for name, it in asdict(self.packing).items()}
+        if self.import_ms is not None:
+            result["import_ms"] = {name: round(it, 1) for name, it in self.import_ms.items()}
+        return result
+
+    def tables(self) -> Iterator[Table]:
+        """The same for people, a table a part."""
+        if self.post is not None:
+            yield _post_table(self.post)
+        if self.room is not None:
+            yield _room_table(self.room)
+        if self.packing is not None:
+            yield _packing_table(self.packing)
+        if self.import_ms is not None:
+            yield _import_table(self.import_ms)
+
+
+def _post_table(post: Mapping[str, float]) -> Table:
+    table = _table("Posting, one process", "", "posts a CPU-second", "µs CPU a post", "× the recipe's")
+    for name, it in post.items():
+        table.add_row(name, f"{it:,.0f}", f"{1e6 / it:,.0f}", f"{it / post[BASELINE]:,.1f}")
+    return table
+
+
+def _room_table(rows: Iterable[RoomRow]) -> Table:
+    table = _table("One broadcast, to the last member", "members", "a post takes", "recipe ms", "roomcast ms", "ratio")
+    for it in rows:
+        latency = f"{it.latency_ms} ± {it.latency_ms} ms"
+        table.add_row(f"{it.members:,}", latency, f"{it.recipe_ms:,.0f}", f"{it.roomcast_ms:,.0f}", f"{it.ratio:,.1f}")
+    return table
+
+
+def _packing_table(it: Packing) -> Table:
+    table = _table("Packing", "members", "entries a post", "deliveries a second", "p50 ms", "p99 ms")
+    table.add_row(
+        f"{it.members:,}",
+        f"{it.entries_per_post:g}",
+        f"{it.deliveries_per_s:,.0f}",
+        f"{it.p50_ms:,.0f}",
+        f"{it.p99_ms:,.0f}",
+    )
+    return table
+
+
+def _import_table(import_ms: Mapping[str, float]) -> Table:
+    table = _table("Imports", "", "ms")
+    for name, it in import_ms.items():
+        table.add_row(name, f"{it:,.0f}")
+    return table
+
+
+def _room_json(row: RoomRow) -> dict[str, Any]:
+    return {
+        "members": row.members,
+        "latency_ms": row.latency_ms,
+        "recipe_ms": round(row.recipe_ms, 1),
+        "roomcast_ms": round(row.roomcast_ms, 1),
+        "ratio": round(row.ratio, 2),
+    }
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for it in columns:
+        table.add_column(it, justify="right")
+    return table
+
+
+def _cpu_model() -> str:
+    """As Linux names it; elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (it.partition(":")[2].strip() for it in lines if it.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

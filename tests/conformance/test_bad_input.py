@@ -1,0 +1,103 @@
+"""Every way of being wrong: its error code, the socket stays open, and nobody else hears of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from domain.protocol import ERROR_CODES, MESSAGE_LIMIT
+from tests.conformance.clients import fresh, named, replied
+from tests.e2e.people import Person, person
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+BAD = {
+    "empty": ("", "BAD_JSON"),
+    "broken": ('{"message":', "BAD_JSON"),
+    "two values": ("{} {}", "BAD_JSON"),
+    "no quotes": ("{message:hello}", "BAD_JSON"),
+    "not a number": ('{"type":"ping","cursors":NaN}', "BAD_JSON"),
+    "a lone surrogate": (r'{"message":"\ud800"}', "BAD_JSON"),
+    "a lone surrogate in an id": (r'{"message":"x","roomId":"\udc00"}', "BAD_JSON"),
+    "null": ("null", "BAD_REQUEST"),
+    "a list": ('["chat"]', "BAD_REQUEST"),
+    "a text": ('"chat"', "BAD_REQUEST"),
+    "a type that is no text": ('{"type":["chat"]}', "BAD_REQUEST"),
+    "an unknown type": ('{"type":"dance"}', "UNKNOWN_TYPE"),
+    "a type in capitals": ('{"type":"CHAT","message":"x"}', "UNKNOWN_TYPE"),
+    "a route of the gateway": ('{"type":"$connect"}', "UNKNOWN_TYPE"),
+    "a missing field": ('{"type":"history"}', "BAD_REQUEST"),
+    "an extra field": ('{"message":"x","colour":"red"}', "BAD_REQUEST"),
+    "a message that is no text": ('{"message":7}', "BAD_REQUEST"),
+    "a room that is no text": ('{"message":"x","roomId":{}}', "BAD_REQUEST"),
+    "a seq that is none": ('{"type":"join_room","roomId":"x","since":-1}', "BAD_REQUEST"),
+    "a seq with a fraction": ('{"type":"join_room","roomId":"x","since":1.5}', "BAD_REQUEST"),
+    "a limit of too many": ('{"type":"history","roomId":"x","limit":101}', "BAD_REQUEST"),
+    "no message": ('{"type":"chat"}', "EMPTY_MESSAGE"),
+    "an empty message": ('{"message":""}', "EMPTY_MESSAGE"),
+    "a blank message": (r'{"message":" \t\n　"}', "EMPTY_MESSAGE"),
+    "a message of 25 KB": (json.dumps({"message": "x" * 25 * 1024}), "TOO_LARGE"),
+    "a message just too long": (
+        json.dumps({"message": "ž" * (MESSAGE_LIMIT // 2) + "x"}, ensure_ascii=False),
+        "TOO_LARGE",
+    ),
+    "an empty id": ('{"message":"x","roomId":""}', "BAD_REQUEST"),
+    "an id with #": ('{"message":"x","roomId":"a#b"}', "BAD_REQUEST"),
+    "another's inbox": ('{"message":"x","roomId":"inbox#bob"}', "BAD_REQUEST"),
+    "an id with a control character": (r'{"message":"x","roomId":"a\u0000"}', "BAD_REQUEST"),
+    "an id with a newline": (r'{"type":"join_room","roomId":"a\n"}', "BAD_REQUEST"),
+    "an id with U+FFFE": (r'{"message":"x","roomId":"a\ufffe"}', "BAD_REQUEST"),
+    "an id of 65 characters": (json.dumps({"message": "x", "roomId": "a" * 65}), "BAD_REQUEST"),
+    "a short clientId": ('{"message":"x","clientId":"short"}', "BAD_REQUEST"),
+    "deep nesting": ('{"message":' + "[" * 5000 + "]" * 5000 + "}", "BAD_JSON"),
+    "deep nesting beside": ('{"type":"ping","x":' + '{"y":' * 3000 + "1" + "}" * 3001, "BAD_JSON"),
+    "nothing but brackets": ("[" * 30_000, "BAD_REQUEST"),
+    "a number of 10,000 digits": ('{"type":"history","roomId":"x","before":' + "9" * 10_000 + "}", "BAD_REQUEST"),
+    "a type of 10,000 digits": ('{"type":' + "9" * 10_000 + "}", "BAD_REQUEST"),
+    "a room that is not there": (json.dumps({"message": "x", "roomId": fresh("nowhere")}), "ROOM_NOT_FOUND"),
+    "history of no room": (json.dumps({"type": "history", "roomId": fresh("nowhere")}), "ROOM_NOT_FOUND"),
+    "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def pair(ws: str) -> AsyncIterator[tuple[Person, Person]]:
+    """Who sends what is wrong, and who shares the room and must hear nothing of it."""
+    room = fresh("hall")
+    async with person(ws, fresh("mallory"), room) as sender, person(ws, fresh("bob"), room) as witness:
+        await sender.until(named(sender, "user_joined", witness.user))
+        await witness.until(named(witness, "user_joined", witness.user))
+        yield sender, witness
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_input_has_its_code(pair: tuple[Person, Person], case: str) -> None:
+    """One error, and the next request is answered on the same socket."""
+    sender, witness = pair
+    frame, code = BAD[case]
+    heard = len(witness.events)
+    refused = await replied(sender, "error", frame)
+    assert refused["code"] == code
+    assert refused["message"].isprintable()
+    assert (await sender.ask(type="ping"))["type"] == "pong"
+    assert len(witness.events) == heard
+
+
+async def test_nobody_else_has_heard_of_any(pair: tuple[Person, Person]) -> None:
+    """When a good message comes through, nothing has come before it."""
+    sender, witness = pair
+    await sender.say("good", sender.seen("welcome")[0]["roomId"])
+    await witness.hears("good")
+    assert witness.messages == ["good"]
+    assert {it["type"] for it in witness.events} <= {"welcome", "user_joined", "chat"}
+
+
+async def test_errors_name_the_request(pair: tuple[Person, Person]) -> None:
+    """By its type and `clientId`, as far as they can be read."""
+    sender, _ = pair
+    reply = await sender.ask(type="join_room", roomId="a#b", clientId=fresh("key"))
+    assert (reply["type"], reply["data"]["request"]) == ("error", "join_room")
+    assert reply["data"]["code"] in ERROR_CODES

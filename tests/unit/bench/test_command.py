@@ -1,0 +1,78 @@
+"""`python -m loadtest.bench` as a person and a program meet it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench.imports import handler_modules
+from loadtest.bench.posters import CONTENDERS
+from tests.unit.local.processes import is_running, until
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtest.bench", *arguments), stdout=pipe, stderr=pipe
+    )
+
+
+async def test_posts_and_imports(tmp_path: Path) -> None:
+    """Status 0, a table each for people, and for programs every contender and every function in the file."""
+    file = tmp_path / "bench.json"
+    process = await start("--quick", "--only", "post,import", "--json", str(file))
+    out, err = await process.communicate()
+    assert (process.returncode, err.decode().splitlines()) == (0, ["bench: post", "bench: import"])
+    result = json.loads(file.read_text())
+    assert set(result) == {"machine", "quick", "post", "import_ms"}
+    assert {"cpu", "cores", "python", "date"} <= set(result["machine"])
+    assert list(result["post"]) == list(CONTENDERS)
+    assert list(result["import_ms"]) == handler_modules()
+    assert all(it > 0 for it in (*result["post"].values(), *result["import_ms"].values()))
+    assert result["post"]["bound"] > 2 * max(it for name, it in result["post"].items() if name != "bound")
+    assert re.search(rf"roomcast\W+{result['post']['roomcast']:,} ", out.decode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--only", "post,nonsense"], "--only post,nonsense: there is no part 'nonsense'; the parts are post, room,"),
+        (["--json", "/nonexistent/bench.json"], "--json /nonexistent/bench.json: there is no such folder"),
+        (["--fast"], "No such option: --fast"),
+    ],
+)
+async def test_bad_usage_is_one_sentence(arguments: Sequence[str], words: str) -> None:
+    """On standard error, with status 2, before anything is measured."""
+    process = await start(*arguments)
+    out, err = await process.communicate()
+    assert (process.returncode, out, err.count(b"\n")) == (2, b"", 1)
+    assert err.decode().startswith(f"bench: {words}")
+
+
+async def test_it_stops_when_told_to(tmp_path: Path) -> None:
+    """Ctrl-C: one word, status 130, no result, and none of its processes is left."""
+    file = tmp_path / "bench.json"
+    process = await start("--only", "post", "--json", str(file))
+    assert process.stderr is not None
+    assert await process.stderr.readline() == b"bench: post\n"
+    await until(lambda: len(_children(process.pid)) == 1 + len(CONTENDERS))
+    children = _children(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"bench: stopped\n")
+    assert not file.exists()
+    assert [it for it in children if is_running(it)] == []
+
+
+def _children(pid: int) -> list[int]:
+    file = Path(f"/proc/{pid}/task/{pid}/children")
+    if not file.exists():
+        pytest.skip("this machine has no /proc")
+    return [int(it) for it in file.read_text().split()]

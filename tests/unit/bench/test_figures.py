@@ -1,0 +1,146 @@
+"""The arithmetic behind the figures, and what is written down of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from loadtest.audit import Audit, Finding
+from loadtest.bench.children import BenchError
+from loadtest.bench.packing import Packing
+from loadtest.bench.posters import CONTENDERS
+from loadtest.bench.posting import Turn, per_cpu_second
+from loadtest.bench.report import Figures, Machine
+from loadtest.bench.room import RoomRow
+from loadtest.plan import Message, Plan
+from loadtest.report import Report
+
+MACHINE = Machine(cpu="an abacus", cores=2, python="3.11.7", date="2026-01-01T00:00:00+00:00", load=0.5)
+DOCUMENT = Path(__file__).parents[3] / "docs/benchmarks.md"
+
+
+def figures() -> Figures:
+    return Figures(
+        MACHINE,
+        quick=False,
+        post={"recipe_loop": 1_000.4, "roomcast": 2_500.6},
+        room=[RoomRow(4_000, 10, recipe_ms=45_000.04, roomcast_ms=1_500.0)],
+        packing=Packing(1_000, 4.8, 19_876.5, 380.04, 651.0),
+        import_ms={"services.connect": 312.34},
+    )
+
+
+def test_posts_for_each_second_of_cpu() -> None:
+    """The median of each contender's turns, so that one bad turn counts for nothing."""
+    turns = [Turn("a", 500, 0.5), Turn("b", 10, 1.0), Turn("a", 100, 1.0), Turn("b", 30, 1.0), Turn("a", 2_400, 2.0)]
+    assert per_cpu_second(turns) == {"a": 1_000, "b": 20}
+
+
+def test_a_room_s_row() -> None:
+    """Medians of each side, which may have been timed differently often, and how many times faster ours is."""
+    row = RoomRow.of(1_000, 10, recipe=[12_000, 11_000], ours=[500, 9_000, 460])
+    assert (row.recipe_ms, row.roomcast_ms, row.ratio) == (11_500, 500, 23)
+
+
+def test_json() -> None:
+    """The keys that programs rely on, with as many digits as mean something."""
+    assert figures().as_json() == {
+        "machine": {
+            "cpu": "an abacus",
+            "cores": 2,
+            "python": "3.11.7",
+            "date": "2026-01-01T00:00:00+00:00",
+            "load": 0.5,
+        },
+        "quick": False,
+        "post": {"recipe_loop": 1_000, "roomcast": 2_501},
+        "room": [{"members": 4_000, "latency_ms": 10, "recipe_ms": 45_000.0, "roomcast_ms": 1_500.0, "ratio": 30.0}],
+        "packing": {
+            "members": 1_000,
+            "entries_per_post": 4.8,
+            "deliveries_per_s": 19_876.5,
+            "p50_ms": 380.04,
+            "p99_ms": 651.0,
+        },
+        "import_ms": {"services.connect": 312.3},
+    }
+
+
+def test_what_was_not_asked_for_is_left_out() -> None:
+    """No key, and no table."""
+    partial = Figures(MACHINE, quick=True, import_ms={"services.connect": 1.0})
+    assert set(partial.as_json()) == {"machine", "quick", "import_ms"}
+    assert len(list(partial.tables())) == 1
+
+
+def test_tables() -> None:
+    """One for each part, with the ratios that people look for."""
+    out = io.StringIO()
+    Console(file=out, width=120).print(*figures().tables())
+    rows = [re.sub(r"\s*│\s*", "|", it).strip("|") for it in out.getvalue().splitlines() if it.startswith("│")]
+    assert rows == [
+        "recipe_loop|1,000|1,000|1.0",
+        "roomcast|2,501|400|2.5",
+        "4,000|10 ± 10 ms|45,000|1,500|30.0",
+        "1,000|4.8|19,876|380|651",
+        "services.connect|312",
+    ]
+
+
+def test_this_machine() -> None:
+    """Everything about it is known."""
+    machine = Machine.here()
+    assert machine.cpu
+    assert machine.cores >= 1
+    assert machine.date.endswith("+00:00")
+
+
+def report(*findings: Finding, acknowledged: bool = True) -> Report:
+    return Report(
+        plan=Plan("ws://h/dev", clients=10),
+        audit=Audit(expected=20, received=20, pushed=20, findings=list(findings)),
+        connected=10,
+        connects_per_second=100,
+        failures=Counter(),
+        messages=[Message("m", "r", "t", 0, due=0.0)],
+        retries=0,
+        unanswered=0,
+        members={"r": 10},
+        latencies=[0.1],
+        acks=[0.01] if acknowledged else [],
+        seconds=0.5,
+        frames=Counter({"batch": 20}),
+        entry_frames=5,
+        reconnects=0,
+    )
+
+
+def test_packing_from_a_load_test() -> None:
+    """Entries of a frame and deliveries a second, as the load test counts them."""
+    packing = Packing.of(report())
+    assert (packing.members, packing.entries_per_post, packing.deliveries_per_s) == (10, 4.0, 40.0)
+
+
+def test_packing_of_a_run_that_lost_something() -> None:
+    """A figure bought by losing messages is none."""
+    lost = Finding("lost", "load-1", "r", 1, 3, "t")
+    with pytest.raises(BenchError, match=r"is not clean: lost: client load-1"):
+        Packing.of(report(lost))
+    with pytest.raises(BenchError, match=r"is not clean: no message was acknowledged"):
+        Packing.of(report(acknowledged=False))
+
+
+def test_the_document() -> None:
+    """Every way to post has its row, and every key of the result is explained."""
+    text = DOCUMENT.read_text()
+    rows = {it.split("|")[1].strip().strip("`") for it in text.splitlines() if it.startswith("| `")}
+    assert set(CONTENDERS) <= rows
+    result = json.loads(json.dumps(figures().as_json()))
+    keys = {*result, *result["room"][0], *result["packing"]}
+    assert [it for it in keys if f"`{it}`" not in text] == []

@@ -109,7 +109,7 @@ class DynamoStore(RoomStore):
         found = [rows.read_room(it) for it in await self._tables.get_many(keys) if it]
         return {it.room: it for it in found}
 
-    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> None:
+    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
         writes = [to_put(self._rooms, rows.room_row(Room(room, epoch)), "attribute_not_exists(pk)")]
         if directory is not None:
             writes.append(to_put(self._rooms, rows.directory_row(directory)))
@@ -123,8 +123,12 @@ class DynamoStore(RoomStore):
                 await self._sleep(random.uniform(delay / 2, delay))
                 continue
             except Conflict:
-                pass
-            return
+                break
+            return Room(room, epoch)
+        found = await self.room(room)
+        if found is None:
+            raise Unavailable(f"room {room} was there a moment ago")
+        return found
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
         # A key is never empty, and must not be compared with what is.

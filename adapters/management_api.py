@@ -18,7 +18,7 @@ from domain.ports import Connections
 if TYPE_CHECKING:
     from types_aiobotocore_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
-__all__ = ["ManagementApi", "management_client_config"]
+__all__ = ["USER_AGENT", "ManagementApi", "management_client_config"]
 
 CONNECT_TIMEOUT = 1
 READ_TIMEOUT = 3

@@ -106,13 +106,13 @@ class MemoryStore(RoomStore):
         await asyncio.sleep(0)
         return {it: self._rooms[it] for it in rooms if it in self._rooms}
 
-    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> None:
+    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
         async with self._single_write(("meta", room)):
-            if room in self._rooms:
-                return
-            self._rooms[room] = Room(room, epoch)
-            if directory is not None:
-                self._directory[directory.parent][room] = directory
+            if room not in self._rooms:
+                self._rooms[room] = Room(room, epoch)
+                if directory is not None:
+                    self._directory[directory.parent][room] = directory
+            return self._rooms[room]
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
         await asyncio.sleep(0)

@@ -72,9 +72,9 @@ class RoomStore(Protocol):
         """The meta rows of up to 100 rooms; those that don't exist are left out."""
         ...
 
-    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> None:
+    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
         """Make the room with that epoch and an empty log, and list it if `directory` says how: together, and only
-        unless there is one, whatever its status."""
+        unless there is one, whatever its status. The room that is there afterwards."""
         ...
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:

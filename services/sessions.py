@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -194,11 +195,14 @@ async def _enter(
                 continue
             raise Unavailable("the join met conflicts for too long") from error
         break
-    counts = [
-        None if _is_same(membership, room, join_id) else await store.count_join(key, room.head)
-        for room, membership, key in zip(before, memberships, keys, strict=True)
-    ]
-    after = await store.rooms(room_ids)
+    # All of it after the put, and nothing of it needs the other.
+    counted = asyncio.gather(
+        *(
+            _count(ports, room, membership, member, key)
+            for room, membership, key in zip(before, memberships, keys, strict=True)
+        )
+    )
+    after, counts = await asyncio.gather(store.rooms(room_ids), counted)
     entered = []
     for room, key, count in zip(before, keys, counts, strict=True):
         now_there = after.get(room.room)
@@ -212,12 +216,10 @@ async def _enter(
 async def _open_rooms(ports: Ports, connection: Connection, room_ids: Sequence[str]) -> list[Room]:
     """The rooms, made where they are missing and may be made."""
     rooms = await ports.store.rooms(room_ids)
-    missing = [it for it in room_ids if it not in rooms and (ports.rules.open_rooms or is_inbox(it))]
-    for it in missing:
-        listed = None if is_inbox(it) else Directory(room=it, title=it, owner=connection.user, parent=ROOT)
-        await ports.store.create_room(it, ports.clock.now(), listed)
-    if missing:
-        rooms = await ports.store.rooms(room_ids)
+    for it in room_ids:
+        if it not in rooms and (ports.rules.open_rooms or is_inbox(it)):
+            listed = None if is_inbox(it) else Directory(room=it, title=it, owner=connection.user, parent=ROOT)
+            rooms[it] = await ports.store.create_room(it, ports.clock.now(), listed)
     return [check_room_open(rooms.get(it)) for it in room_ids]
 
 
@@ -227,9 +229,13 @@ def _key(room: Room, membership: Membership | None) -> ShardKey:
     return ShardKey(room.room, room.epoch, membership.shard if membership is not None and same else 0)
 
 
-def _is_same(membership: Membership | None, room: Room, join_id: str) -> bool:
-    """Whether the connection was a member before this join, and is counted."""
-    return membership is not None and membership.epoch == room.epoch and membership.join_id != join_id
+async def _count(
+    ports: Ports, room: Room, membership: Membership | None, member: Member, key: ShardKey
+) -> Count | None:
+    """Count the member, unless it was one before this join."""
+    if membership is not None and membership.epoch == room.epoch and membership.join_id != member.join_id:
+        return None
+    return await ports.store.count_join(key, room.head)
 
 
 async def _leave(ports: Ports, connection: str, room: str) -> None:

@@ -21,8 +21,8 @@ ALL = 1_000_000
 async def test_a_room_is_there_once_it_is_made(stage: StoreStage) -> None:
     """A new room has an empty log, one shard, and the epoch it was given."""
     assert await stage.store.room(stage.room) is None
-    await stage.store.create_room(stage.room, EPOCH, None)
-    assert await stage.store.room(stage.room) == Room(stage.room, EPOCH, head=0, shards=1, status="open")
+    made = await stage.store.create_room(stage.room, EPOCH, None)
+    assert made == await stage.store.room(stage.room) == Room(stage.room, EPOCH, head=0, shards=1, status="open")
 
 
 async def test_making_a_room_again_changes_nothing(stage: StoreStage) -> None:
@@ -30,8 +30,8 @@ async def test_making_a_room_again_changes_nothing(stage: StoreStage) -> None:
     await stage.open_room()
     await stage.enter()
     await stage.say({"message": "one"})
-    await stage.store.create_room(stage.room, EPOCH + 1, None)
-    assert await stage.store.room(stage.room) == Room(stage.room, EPOCH, head=1)
+    there = await stage.store.create_room(stage.room, EPOCH + 1, None)
+    assert there == await stage.store.room(stage.room) == Room(stage.room, EPOCH, head=1)
 
 
 async def test_many_rooms_in_one_read(stage: StoreStage) -> None:
@@ -59,9 +59,12 @@ async def test_of_racing_makers_of_a_room_one_wins(racing_stage: StoreStage) -> 
     """Meta and directory row are of the same one, and nobody hears of an error."""
     stage = racing_stage
     child = f"{stage.room}-b"
-    await asyncio.gather(*(stage.store.create_room(child, it, stage.listed(child, title=f"{it}")) for it in range(20)))
+    made = await asyncio.gather(
+        *(stage.store.create_room(child, it, stage.listed(child, title=f"{it}")) for it in range(20))
+    )
     room = await stage.store.room(child)
     assert room is not None
+    assert made == [room] * 20
     assert await stage.store.directory(stage.room, "", 10) == [stage.listed(child, title=f"{room.epoch}")]
 
 

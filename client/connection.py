@@ -23,11 +23,13 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
+from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
 from client.events import Opaque, Released, read_event
 from client.session import Dialect, Session
 from domain.protocol import (
     HISTORY_LIMIT,
+    ROOT,
     SUBPROTOCOL,
     Ack,
     Error,
@@ -35,7 +37,11 @@ from domain.protocol import (
     HistoryPage,
     Joined,
     Left,
+    MemberList,
+    MemberSummary,
     Pong,
+    RoomList,
+    RoomSummary,
 )
 
 __all__ = ["Connection", "Page", "connect", "with_query"]
@@ -51,7 +57,7 @@ MESSAGE_BYTES = 256 * 1024
 """The longest message that is read: twice what the service sends."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_Reply = TypeVar("_Reply", Ack, Joined, Left, HistoryPage, Pong)
+_Reply = TypeVar("_Reply", Ack, Joined, Left, HistoryPage, Pong, RoomList, MemberList)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +79,27 @@ def connect(
     token: str | None = None,
     dialect: Dialect = "v1",
     draw: random.Random | None = None,
+    clock: Clock | None = None,
 ) -> Connection:
     """A connection to be entered with `async with`, which raises `Unreachable` or `HandshakeRefused`.
 
     `url` is the service's WebSocket URL, `user` is taken in demo mode alone, `token` is the credential elsewhere.
+    `draw` and `clock` are for tests: chance, and the time of pings, retries and reconnects (handshakes take real time).
     """
-    return Connection(url, room, {"userId": user, "username": name, "token": token}, dialect, draw or random.Random())
+    who = {"userId": user, "username": name, "token": token}
+    return Connection(url, room, who, dialect, draw or random.Random(), clock or LoopClock())
 
 
 class Connection:
     """A member of rooms, for as long as the `async with` lasts. It reconnects by itself, and resumes."""
 
-    def __init__(self, url: str, room: str, who: dict[str, str | None], dialect: Dialect, draw: random.Random) -> None:
+    def __init__(
+        self, url: str, room: str, who: dict[str, str | None], dialect: Dialect, draw: random.Random, clock: Clock
+    ) -> None:
         self._url = url
         self._who = who
         self._draw = draw
+        self._clock = clock
         self._session = Session(room, new_id=lambda: uuid.uuid4().hex, draw=draw, dialect=dialect)
         self._calls: dict[str, asyncio.Future[Event]] = {}
         self._events: asyncio.Queue[Released | None] = asyncio.Queue()
@@ -96,8 +108,15 @@ class Connection:
         self._end: ClientError | None = None
 
     async def __aenter__(self) -> Self:
-        socket = await self._open()
-        self._task = asyncio.create_task(self._stay(socket))
+        room = self._session.room
+        socket = await self._open(room)
+        self._task = asyncio.create_task(self._stay(socket, room))
+        try:
+            # A task that is cancelled before it has begun closes nothing.
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -117,6 +136,11 @@ class Connection:
         """Say something in a room; returns when it is stored. Survives reconnects."""
         return await self._reply(self._session.send(room, text, self._now()), Ack)
 
+    async def send_private(self, user: str, text: str) -> Ack:
+        """Say something to one user; returns when it is stored, with `online`: whether they were there. Survives
+        reconnects."""
+        return await self._reply(self._session.send_private(user, text, self._now()), Ack)
+
     async def join(self, room: str) -> Joined:
         """Follow a room."""
         return await self._reply(self._session.join(room, self._now()), Joined)
@@ -133,6 +157,33 @@ class Connection:
         page = await self._reply(client_id, HistoryPage)
         following = None if page.next is UNSET else page.next
         return Page([read_event(it) for it in page.entries], page.epoch, page.head, following)
+
+    async def rooms(self, *, parent: str = ROOT) -> list[RoomSummary]:
+        """The rooms below `parent`, by id: all pages."""
+        found: list[RoomSummary] = []
+        cursor: str | None = None
+        while True:
+            page = await self._reply(self._session.list_rooms(self._now(), parent=parent, cursor=cursor), RoomList)
+            found += page.rooms
+            if page.cursor is UNSET:
+                return found
+            cursor = page.cursor
+
+    async def members(self, room: str) -> list[MemberSummary]:
+        """Who is in a room that we are in, each user once: all pages."""
+        found: dict[str, MemberSummary] = {}
+        cursor: str | None = None
+        while True:
+            page = await self._reply(self._session.list_members(room, self._now(), cursor=cursor), MemberList)
+            found.update((it.user_id, it) for it in page.members)
+            if page.cursor is UNSET:
+                return list(found.values())
+            cursor = page.cursor
+
+    def typing(self, room: str) -> None:
+        """Tell the others in a room that the user is writing. Nothing answers but an `Error` among the events."""
+        self._session.typing(room)
+        self._kick.set()
 
     async def ping(self) -> Pong:
         """Ask where the rooms are; what was lost comes through `events` soon after."""
@@ -151,12 +202,12 @@ class Connection:
 
     # ---- the socket
 
-    async def _stay(self, socket: ClientConnection) -> None:
+    async def _stay(self, socket: ClientConnection, room: str) -> None:
         self._end = ConnectionEnded("the connection is closed")
         try:
             while True:
-                await self._converse(socket)
-                socket = await self._reopen()
+                await self._converse(socket, room)
+                socket, room = await self._reopen()
         except ClientError as error:
             self._end = error
         finally:
@@ -165,9 +216,9 @@ class Connection:
                 if not call.done():
                     call.set_exception(self._end)
 
-    async def _converse(self, socket: ClientConnection) -> None:
-        """Until the socket is closed, by whomever."""
-        self._session.connected(self._now())
+    async def _converse(self, socket: ClientConnection, room: str) -> None:
+        """Until the socket, which was opened naming `room`, is closed, by whomever."""
+        self._session.connected(self._now(), room)
         writer = asyncio.create_task(self._write(socket))
         try:
             async for frame in socket:
@@ -182,35 +233,45 @@ class Connection:
             await _joined(writer)
 
     async def _write(self, socket: ClientConnection) -> None:
-        """Sends what the session has to send, and tells it the time."""
-        while True:
-            self._kick.clear()
-            try:
+        """Sends what the session has to send, and tells it the time, until the socket is closed or stale."""
+        alarm = Alarm(self._clock, self._kick.set)
+        try:
+            while not self._session.stale(self._now()):
+                self._kick.clear()
                 for frame in self._session.frames():
                     await socket.send(frame, text=True)
-            except ConnectionClosed:
-                return
-            try:
-                async with asyncio.timeout_at(self._session.due()):
-                    await self._kick.wait()
-            except TimeoutError:
+                alarm.set(self._session.due())
+                await self._kick.wait()
                 self._deliver(self._session.tick(self._now()))
+            await socket.close()
+        except ConnectionClosed:
+            pass  # the reader has seen it, too
+        finally:
+            alarm.cancel()
 
-    async def _reopen(self) -> ClientConnection:
+    async def _reopen(self) -> tuple[ClientConnection, str]:
+        """The next socket, and the room that it named."""
+        entrances = self._session.entrances
         tries = 0
         while True:
-            await asyncio.sleep(self._draw.uniform(0, min(PAUSE_LIMIT, PAUSE * 2.0**tries)))
+            await self._clock.sleep(self._draw.uniform(0, min(PAUSE_LIMIT, PAUSE * 2.0**tries)))
             tries += 1
             try:
-                return await self._open()
+                return await self._open(entrances[0]), entrances[0]
             except Unreachable:
                 continue
             except HandshakeRefused as error:
-                if error.status != 429 and error.status < 500:
+                if error.status == 403 and len(entrances) > 1:
+                    # This room is closed to us; we may still be welcome in another.
+                    del entrances[0]
+                    tries = 0
+                elif error.status != 429 and error.status < 500:
                     raise
 
-    async def _open(self) -> ClientConnection:
-        url = with_query(self._url, {"roomId": self._session.room, **self._who})
+    async def _open(self, room: str) -> ClientConnection:
+        # Whoever came without a name stays who the service made them: a message sent again must have the same sender.
+        fields = self._who | {"roomId": room, "userId": self._session.user or self._who["userId"]}
+        url = with_query(self._url, fields)
         v1 = self._session.dialect == "v1"
         try:
             socket = await open_socket(
@@ -255,11 +316,11 @@ class Connection:
                     call.set_exception(RequestRefused(event.code, event.message, event.retry_after))
                 else:
                     call.set_result(event)  # type: ignore[arg-type]  # only the wire's events have a clientId
-            elif not isinstance(event, Ack | Left | HistoryPage | Pong):  # those are second answers
+            elif not isinstance(event, Ack | Left | HistoryPage | Pong | RoomList | MemberList):  # second answers
                 self._events.put_nowait(event)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._clock.monotonic()
 
 
 def with_query(url: str, fields: dict[str, str | None]) -> str:

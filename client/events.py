@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 from msgspec import Raw, Struct
 
-from domain.protocol import Chat, Envelope, Event, parse_envelope
+from domain.protocol import Chat, Envelope, Event, PrivateMessage, parse_envelope
 
-__all__ = ["LogEvent", "Missed", "Opaque", "Released", "read_event"]
+__all__ = [
+    "LogEvent",
+    "Missed",
+    "Opaque",
+    "Released",
+    "is_gateway_error",
+    "read_event",
+    "read_events",
+]
 
 
 class Opaque(Struct, frozen=True, kw_only=True):
@@ -30,8 +40,8 @@ class Missed(Struct, frozen=True, kw_only=True):
     last: int
 
 
-LogEvent = Chat | Opaque
-"""An entry of a room's log."""
+LogEvent = Chat | PrivateMessage | Opaque
+"""An entry of a room's log, or of an inbox."""
 Released = Event | Opaque | Missed
 
 
@@ -41,8 +51,15 @@ class _Place(Struct, frozen=True, rename="camel"):
     seq: int = 0
 
 
+class _GatewayError(Struct, frozen=True, rename="camel"):
+    message: str
+    connection_id: str
+    request_id: str
+
+
 _envelope = msgspec.json.Decoder(Envelope)
 _place = msgspec.json.Decoder(_Place)
+_gateway_error = msgspec.json.Decoder(_GatewayError)
 
 
 def read_event(frame: str | bytes | Raw) -> Event | Opaque:
@@ -55,3 +72,21 @@ def read_event(frame: str | bytes | Raw) -> Event | Opaque:
     return Opaque(
         type=envelope.type, data=envelope.data.copy(), room_id=place.room_id, epoch=place.epoch, seq=place.seq
     )
+
+
+def read_events(raws: Iterable[Raw]) -> Iterator[Event | Opaque]:
+    """Those that can be read. The others are as good as lost: an entry that counts comes again by history."""
+    for raw in raws:
+        try:
+            yield read_event(raw)
+        except ValueError:
+            continue
+
+
+def is_gateway_error(frame: str | bytes) -> bool:
+    """Whether a frame that is no event is API Gateway's own word for a request that failed; it doesn't say which."""
+    try:
+        _gateway_error.decode(frame)
+    except ValueError:
+        return False
+    return True

@@ -27,7 +27,8 @@ class Following:
         """The last seq that was released."""
         self.known = 0
         """The highest seq that is known to be stored."""
-        self.held: dict[int, LogEvent] = {}
+        self.held: dict[int, LogEvent | None] = {}
+        """Entries that wait for earlier ones; None for one that is had, and whose turn will pass in silence."""
         self.asked: int | None = None
         """What was known when history was asked for; None while no answer is owed."""
 
@@ -39,6 +40,12 @@ class Following:
     @property
     def placed(self) -> bool:
         return self.cursor != UNPLACED
+
+    def has(self, event: LogEvent) -> bool:
+        """Whether this entry has come before, or will not be waited for."""
+        return event.epoch < self.epoch or (
+            event.epoch == self.epoch and (event.seq <= self.cursor or event.seq in self.held)
+        )
 
     def arrive(self, event: LogEvent) -> Sequence[LogEvent]:
         """An entry came; returns those that are now next in order."""
@@ -57,7 +64,17 @@ class Following:
             return
         self.known = max(self.known, event.seq)
         if asked_for or len(self.held) < self.held_limit:
-            self.held[event.seq] = event
+            self.held.setdefault(event.seq, event)
+
+    def pass_over(self, epoch: int, seq: int) -> Sequence[LogEvent]:
+        """The entry at `seq` is had already: its turn passes without it. Returns those that are now next in order."""
+        if epoch > self.epoch:
+            self._begin(epoch)
+        if epoch < self.epoch or seq <= self.cursor:
+            return ()
+        self.known = max(self.known, seq)
+        self.held[seq] = None
+        return self._release()
 
     def place(self, epoch: int, head: int) -> Sequence[LogEvent]:
         """The room stands at `head`. The first time this is where the client begins, or at the first entry it holds:
@@ -97,8 +114,9 @@ class Following:
 
     def _release(self) -> list[LogEvent]:
         released: list[LogEvent] = []
-        if self.placed:
-            while (event := self.held.pop(self.cursor + 1, None)) is not None:
-                self.cursor = event.seq
+        while self.placed and self.cursor + 1 in self.held:
+            self.cursor += 1
+            event = self.held.pop(self.cursor)
+            if event is not None:
                 released.append(event)
         return released

@@ -31,11 +31,13 @@ class Pending:
     request: Request
     frame: bytes
     line: str | None
-    """The room in whose line it stands; None for one that waits for no other."""
+    """The room, or the target's inbox, in whose line it stands; None for one that waits for no other."""
     ours: bool
     """Asked by the session for its own ends: it is never given up, and the user never sees the reply."""
     tries: int = 0
     due: float = math.inf
+    copy: int | None = None
+    """Of a private message: the seq of its own copy in the inbox, where that came before the answer."""
 
     @property
     def patient(self) -> bool:
@@ -84,10 +86,15 @@ class Outbox:
             self._advance(line, now)
         return pending.client_id
 
-    def first(self, line: str) -> Request | None:
-        """The request that stands first in a room's line."""
+    def tell(self, request: Request) -> None:
+        """Send a request that has no answer, if there is a connection."""
+        if self.open:
+            self._frames.append(encode_request(request))
+
+    def first(self, line: str) -> Pending | None:
+        """The request that stands first in a line: the one that is under way, if there is a connection."""
         queue = self._lines.get(line)
-        return queue[0].request if queue else None
+        return queue[0] if queue else None
 
     def waiting(self, client_id: str | None) -> Pending | None:
         """The request that was sent under this id and is not answered."""

@@ -2,14 +2,18 @@
 
 1. Requests carry a `clientId`; a request without an answer is sent again with the same one: after a reconnect, after
    `ROOM_BUSY`, `INTERNAL` or API Gateway's own error, and when no answer comes in time. It is carried out once.
-2. Joins, leaves and messages of a room stand in one line, and the next goes out when the one before is answered: only
-   so is their order promised.
+2. Joins, leaves and messages of a room stand in one line, private messages to one user in another, and the next goes
+   out when the one before is answered: only so is their order promised.
 3. A room's entries are released once each, by seq. What is missing below a seq that the room is known to have reached
    is asked for, with one `history` request at a time.
 4. A room joined for the first time, or made anew (another epoch), begins at the head it is at.
 5. After a reconnect every room is joined again with `since`.
+6. The user's inbox is a room that nobody joins: `welcome` and `pong` say where it is. A private message that this
+   session sent is no news to its user, whichever comes first, its `ack` or its copy in the inbox.
+7. What is not in a log (`user_joined`, `typing` …) is released as it comes.
+8. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
 
-With `dialect="recipe"` rules 3 and 5 fall away, since those clients know neither `since` nor history: entries are
+With `dialect="recipe"` rules 3, 5 and 8 fall away, since those clients know neither `since` nor history: entries are
 ordered among themselves, and a connection begins where its `welcome` says.
 
 `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
@@ -19,17 +23,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw
 
-from client.events import LogEvent, Opaque, Released, read_event
+from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
 from client.following import HELD_LIMIT, Following
 from client.outbox import RETRYABLE, Outbox, Pending
 from domain.protocol import (
     HISTORY_LIMIT,
+    ROOT,
     Ack,
     Batch,
     Chat,
@@ -43,8 +47,15 @@ from domain.protocol import (
     JoinRoom,
     LeaveRoom,
     Left,
+    ListMembers,
+    ListRooms,
+    MemberList,
     Ping,
     Pong,
+    PrivateMessage,
+    RoomList,
+    SendPrivateMessage,
+    Typing,
     Welcome,
     request_type,
 )
@@ -54,7 +65,10 @@ __all__ = ["Dialect", "Session"]
 PING_EVERY = 240.0
 """Seconds between pings, ± 20 %: whatever else failed, a client has all it is owed after its next ping."""
 WELCOME_WITHIN = 10.0
-"""Seconds after which the first room is joined again, because the `welcome` that says where it stands may be lost."""
+"""Seconds after which the service is asked what a `welcome` would have said, because that may be lost."""
+FALLBACK_ROOM = "general"
+"""Where a connection may enter when no room that is followed lets it in."""
+_INBOX = "inbox#"
 
 Dialect = Literal["v1", "recipe"]
 
@@ -76,12 +90,16 @@ class Session:
         self._new_id = new_id
         self._draw = draw
         self._observe = observe
-        self._first_room = room
+        self.user: str | None = None
+        """Who the service says we are; None before the first `welcome`."""
+        self._first_room = self._named = room
         self._rooms: dict[str, Following] = {}
+        self._inbox: Following | None = None
         self._outbox = Outbox(draw)
         self._resumes = False
         self._ping_due = math.inf
         self._welcome_due = math.inf
+        self._stale_at = math.inf
         self._follow(room)
 
     # ---- what the user asks for. Each returns the clientId that the reply will carry.
@@ -89,6 +107,11 @@ class Session:
     def send(self, room: str, text: str, now: float) -> str:
         """Say something in a room. Raises `RequestRefused` if it can't fit into a frame."""
         return self._outbox.ask(ChatMessage(client_id=self._new_id(), room_id=room, message=text), now, line=room)
+
+    def send_private(self, target: str, text: str, now: float) -> str:
+        """Say something to one user. Raises `RequestRefused` if it can't fit into a frame."""
+        request = SendPrivateMessage(client_id=self._new_id(), target_user_id=target, message=text)
+        return self._outbox.ask(request, now, line=_INBOX + target)
 
     def join(self, room: str, now: float) -> str:
         """Follow a room."""
@@ -106,12 +129,25 @@ class Session:
         request = HistoryRequest(client_id=self._new_id(), room_id=room, before=before, after=after, limit=limit)
         return self._outbox.ask(request, now)
 
+    def list_rooms(self, now: float, *, parent: str = ROOT, cursor: str | None = None) -> str:
+        """A page of the rooms below `parent`."""
+        return self._outbox.ask(ListRooms(client_id=self._new_id(), parent=parent, cursor=cursor), now)
+
+    def list_members(self, room: str, now: float, *, cursor: str | None = None) -> str:
+        """A page of who is in a room."""
+        return self._outbox.ask(ListMembers(client_id=self._new_id(), room_id=room, cursor=cursor), now)
+
     def ping(self, now: float, *, ours: bool = False) -> str:
         """Ask where the rooms are; entries that were lost are then asked for."""
-        rooms = self._rooms.values()
+        rooms = [*self._rooms.values(), *self._inboxes()]
         # Without cursors the answer names all rooms, also one of which nothing is known yet.
-        cursors = {it.room: it.cursor for it in rooms} if all(it.placed for it in rooms) else None
+        known = self._inbox is not None and all(it.placed for it in rooms)
+        cursors = {it.room: it.cursor for it in rooms} if known else None
         return self._outbox.ask(Ping(client_id=self._new_id(), cursors=cursors), now, ours=ours)
+
+    def typing(self, room: str) -> None:
+        """The user is writing. Nothing answers, and nothing is said while there is no connection."""
+        self._outbox.tell(Typing(room_id=room))
 
     # ---- the connection
 
@@ -121,21 +157,30 @@ class Session:
         return self._first_room if self._first_room in self._rooms else next(iter(self._rooms), self._first_room)
 
     @property
+    def entrances(self) -> list[str]:
+        """The rooms to name, one after the other, where the service refuses the one before."""
+        return list(dict.fromkeys([self.room, *self._rooms, FALLBACK_ROOM]))
+
+    @property
     def busy(self) -> bool:
         """Whether any request waits for its answer."""
         return not self._outbox.empty
 
     def cursor(self, room: str) -> tuple[int, int] | None:
-        """(epoch, last seq released) of a room, once it is known where the client begins."""
-        following = self._rooms.get(room)
+        """(epoch, last seq released) of a room, or of the inbox, once it is known where the client begins."""
+        following = self._following(room)
         return (following.epoch, following.cursor) if following is not None and following.placed else None
 
-    def connected(self, now: float) -> None:
-        """A connection is open. It was opened naming `room`, and is a member there."""
+    def connected(self, now: float, named: str | None = None) -> None:
+        """A connection is open. It was opened naming `named`, by default `room`, and is a member there."""
+        self._named = named or self.room
+        self._welcome_due = now + WELCOME_WITHIN
         if self._resumes:
             self._resume(now)
-        else:
-            self._welcome_due = now + WELCOME_WITHIN
+        elif self._named != self._first_room:
+            self._rooms.pop(self._first_room, None)
+            self._first_room = self._named
+            self._follow(self._named)
         if self.dialect == "v1":
             self._resumes = True
             self._ping_due = now + self._ping_pause()
@@ -144,14 +189,16 @@ class Session:
     def disconnected(self) -> Sequence[Released]:
         """The connection has ended; returns what will not be completed any more."""
         self._outbox.disconnected()
-        self._ping_due = self._welcome_due = math.inf
-        for following in self._rooms.values():
+        self._ping_due = self._welcome_due = self._stale_at = math.inf
+        followed = [*self._rooms.values(), *self._inboxes()]
+        for following in followed:
             following.asked = None
         if self.dialect == "v1":
             return ()
-        released = [event for it in self._rooms.values() for event in it.surrender()]
+        released = [event for it in followed for event in it.surrender()]
         self._first_room = self.room
         self._rooms.clear()
+        self._inbox = None
         self._follow(self._first_room)
         return released
 
@@ -170,9 +217,14 @@ class Session:
     # ---- time
 
     def due(self) -> float | None:
-        """When `tick` is wanted next."""
-        due = min(self._ping_due, self._welcome_due, self._outbox.due())
+        """When `tick` is wanted next, or `stale` begins."""
+        due = min(self._ping_due, self._welcome_due, self._stale_at, self._outbox.due())
         return None if due == math.inf else due
+
+    def stale(self, now: float) -> bool:
+        """Whether to close this connection and open the next one, since it will be cut before long. What is under way
+        survives that."""
+        return self._stale_at <= now
 
     def tick(self, now: float) -> Sequence[Released]:
         """Do what is due; returns refusals of requests that have been tried often enough."""
@@ -190,9 +242,11 @@ class Session:
             self.ping(now, ours=True)
         if self._welcome_due <= now:
             self._welcome_due = math.inf
-            if self.cursor(self.room) is None:
-                request = JoinRoom(client_id=self._new_id(), room_id=self.room)
-                self._outbox.ask(request, now, line=self.room, ours=True)
+            following = self._rooms.get(self._named)
+            if following is not None and not following.placed and not self._joining(self._named):
+                request = JoinRoom(client_id=self._new_id(), room_id=self._named)
+                self._outbox.ask(request, now, line=self._named, ours=True)
+            self.ping(now, ours=True)
         return released
 
     # ---- events
@@ -206,10 +260,13 @@ class Session:
     def _entry(self, event: LogEvent, now: float) -> Sequence[Released]:
         if self._observe is not None:
             self._observe(event, False)
-        following = self._rooms.get(event.room_id)
+        following = self._rooms.get(event.room_id) or self._met(event.room_id)
         if following is None:
             return ()
-        released = following.arrive(event)
+        if following is self._inbox and self._is_own_copy(event, following):
+            released = following.pass_over(event.epoch, event.seq)
+        else:
+            released = following.arrive(event)
         if following.behind:
             self._fill(following, now)
         return released
@@ -218,24 +275,49 @@ class Session:
         return self._entry(event, now) if event.seq else (event,)
 
     def _batch(self, batch: Batch, now: float) -> Sequence[Released]:
-        return [released for event in _readable(batch.events) for released in self._answer(event, now)]
+        return [released for event in read_events(batch.events) for released in self._answer(event, now)]
 
     def _welcomed(self, welcome: Welcome, now: float) -> Sequence[Released]:
-        return [welcome, *self._placed(welcome.room_id, welcome.epoch, welcome.head, now)]
+        self.user = welcome.user_id
+        self._welcome_due = math.inf
+        if self.dialect == "v1" and welcome.reconnect_at > welcome.sent_at:
+            # Two times of the service's: no clock of ours need agree with its own.
+            self._stale_at = now + (welcome.reconnect_at - welcome.sent_at) / 1000
+        released: list[Released] = [welcome, *self._placed(welcome.room_id, welcome.epoch, welcome.head, now)]
+        inbox = _INBOX + welcome.user_id
+        if self._inbox is not None and self._inbox.room != inbox:
+            # We are somebody else now, as anonymous users are after a reconnect.
+            released += self._inbox.surrender()
+            self._inbox = None
+        return [*released, *self._placed(inbox, welcome.inbox.epoch, welcome.inbox.seq, now)]
 
     def _beacon(self, head: Head, now: float) -> Sequence[Released]:
-        return self._placed(head.room_id, head.epoch, head.seq, now)
+        return self._told(head.room_id, head.epoch, head.seq, now)
 
     def _ponged(self, pong: Pong, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(pong.client_id, now)
         released: list[Released] = [] if pending is not None and pending.ours else [pong]
         for room, head in pong.heads.items():
-            released += self._placed(room, head.epoch, head.seq, now)
+            released += self._told(room, head.epoch, head.seq, now)
         return released
 
     def _acked(self, ack: Ack, now: float) -> Sequence[Released]:
-        self._outbox.finish(ack.client_id, now)
-        return (ack,)
+        pending = self._outbox.finish(ack.client_id, now)
+        following = self._met(ack.room_id) if ack.room_id.startswith(_INBOX) else None
+        if following is None or (pending is None and self.dialect == "v1"):
+            return (ack,)
+        if pending is None or pending.copy in {None, ack.seq}:
+            released = following.pass_over(ack.epoch, ack.seq)
+        else:
+            # What was passed over was the same text from another device: this copy is released in its stead.
+            released = following.place(ack.epoch, ack.seq)
+        if following.behind:
+            self._fill(following, now)
+        return [ack, *released]
+
+    def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
+        self._outbox.finish(page.client_id, now)
+        return (page,)
 
     def _joined(self, joined: Joined, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(joined.client_id, now)
@@ -259,12 +341,15 @@ class Session:
         pending = self._outbox.finish(page.client_id, now)
         if pending is None or not pending.ours:
             return (page,)
-        following = self._rooms.get(page.room_id)
+        following = self._following(page.room_id)
         if following is None or page.epoch < following.epoch:
             return ()
         asked, following.asked = following.asked or 0, None
         entries = self._entries(page.entries)
         released: list[Released] = []
+        for event in entries:
+            if self._is_own_copy(event, following):
+                released += following.pass_over(event.epoch, event.seq)
         if page.epoch == following.epoch:
             last = entries[-1].seq if entries else following.cursor
             # A page that ends the log holds all that was known to be stored when it was asked for.
@@ -283,11 +368,8 @@ class Session:
 
     def _foreign(self, frame: str | bytes, now: float) -> Sequence[Released]:
         """A frame that is no event: API Gateway's own error, which names no request, or nothing we know."""
-        try:
-            _gateway_error.decode(frame)
-        except ValueError:
-            return ()
-        self._outbox.postpone_all(now)
+        if is_gateway_error(frame):
+            self._outbox.postpone_all(now)
         return ()
 
     def _give_up(self, pending: Pending, error: Error, now: float) -> Sequence[Released]:
@@ -301,7 +383,7 @@ class Session:
         if not pending.ours:
             return (error,)
         if isinstance(request, HistoryRequest):
-            following = self._rooms.get(request.room_id)
+            following = self._following(request.room_id)
             if following is not None and following.asked is not None:
                 asked, following.asked = following.asked, None
                 return following.fill((), asked)
@@ -311,11 +393,51 @@ class Session:
 
     def _follow(self, room: str) -> Following:
         if room not in self._rooms:
-            self._rooms[room] = Following(room, HELD_LIMIT if self.dialect == "v1" else math.inf)
+            self._rooms[room] = self._begin(room)
         return self._rooms[room]
 
+    def _following(self, room: str) -> Following | None:
+        return self._inbox if self._inbox is not None and self._inbox.room == room else self._rooms.get(room)
+
+    def _met(self, room: str) -> Following | None:
+        """A room that the service names, if it is followed. The first inbox is ours: nobody is sent another's."""
+        if self._inbox is None and room.startswith(_INBOX):
+            self._inbox = self._begin(room)
+        return self._following(room)
+
+    def _begin(self, room: str) -> Following:
+        return Following(room, HELD_LIMIT if self.dialect == "v1" else math.inf)
+
+    def _inboxes(self) -> Sequence[Following]:
+        return () if self._inbox is None else (self._inbox,)
+
+    def _is_own_copy(self, event: LogEvent, inbox: Following) -> bool:
+        """Whether this is the private message that we are sending: its answer may come later, or be lost. No field
+        tells our own copy from another device's, but the one under way to that user has the same text."""
+        if not isinstance(event, PrivateMessage) or event.sender_id != self.user or self.dialect == "recipe":
+            return False
+        pending = self._outbox.first(_INBOX + event.target_user_id)
+        if pending is None or pending.copy is not None or inbox.has(event):
+            return False
+        if not isinstance(pending.request, SendPrivateMessage) or pending.request.message != event.message:
+            return False
+        pending.copy = event.seq
+        return True
+
+    def _joining(self, room: str) -> bool:
+        pending = self._outbox.first(room)
+        return pending is not None and isinstance(pending.request, JoinRoom)
+
+    def _told(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
+        """The service mentions where a room is. Where we begin there is for `welcome` or `joined` to say."""
+        following = self._met(room)
+        expected = self._welcome_due < math.inf or self._joining(room)
+        if following is None or (expected and not following.placed):
+            return ()
+        return self._placed(room, epoch, head, now)
+
     def _placed(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
-        following = self._rooms.get(room)
+        following = self._met(room)
         if following is None:
             return ()
         released = following.place(epoch, head)
@@ -325,28 +447,26 @@ class Session:
 
     def _fill(self, following: Following, now: float) -> None:
         # The answer to a join under way may bring all of it.
-        joining = isinstance(self._outbox.first(following.room), JoinRoom)
-        if joining or following.asked is not None or self.dialect == "recipe":
+        if self._joining(following.room) or following.asked is not None or self.dialect == "recipe":
             return
         following.asked = following.known
         request = HistoryRequest(client_id=self._new_id(), room_id=following.room, after=following.cursor)
         self._outbox.ask(request, now, ours=True)
 
     def _resume(self, now: float) -> None:
-        named = self.room
         for room, following in self._rooms.items():
-            if isinstance(self._outbox.first(room), JoinRoom):
+            if self._joining(room):
                 continue
             since, epoch = (following.cursor, following.epoch) if following.placed else (None, None)
             request = JoinRoom(client_id=self._new_id(), room_id=room, since=since, epoch=epoch)
             self._outbox.ask(request, now, line=room, ours=True, first=True)
-        if named not in self._rooms:
+        if self._named not in self._rooms:
             # A connection joins a room when it opens, wanted or not.
-            request_to_leave = LeaveRoom(client_id=self._new_id(), room_id=named)
-            self._outbox.ask(request_to_leave, now, line=named, ours=True, first=True)
+            request_to_leave = LeaveRoom(client_id=self._new_id(), room_id=self._named)
+            self._outbox.ask(request_to_leave, now, line=self._named, ours=True, first=True)
 
     def _entries(self, raws: Iterable[Raw]) -> list[LogEvent]:
-        entries = [event for event in _readable(raws) if isinstance(event, Chat | Opaque)]
+        entries = [event for event in read_events(raws) if isinstance(event, LogEvent)]
         if self._observe is not None:
             for event in entries:
                 self._observe(event, True)
@@ -356,22 +476,8 @@ class Session:
         return PING_EVERY * self._draw.uniform(0.8, 1.2)
 
 
-class _GatewayError(Struct):
-    message: str
-    connection_id: str = msgspec.field(name="connectionId")
-    request_id: str = msgspec.field(name="requestId")
-
-
-def _readable(raws: Iterable[Raw]) -> Iterator[Event | Opaque]:
-    for raw in raws:
-        try:
-            yield read_event(raw)
-        except ValueError:
-            continue  # as good as lost: an entry that counts comes again by history
-
-
-_gateway_error = msgspec.json.Decoder(_GatewayError)
 _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
+    PrivateMessage: Session._entry,
     Opaque: Session._opaque,
     Batch: Session._batch,
     Welcome: Session._welcomed,
@@ -381,5 +487,7 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     Joined: Session._joined,
     Left: Session._left,
     HistoryPage: Session._history,
+    RoomList: Session._listed,
+    MemberList: Session._listed,
     Error: Session._refused,
 }

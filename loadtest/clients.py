@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -22,7 +24,18 @@ from websockets.typing import Subprotocol
 from client.connection import with_query
 from client.events import LogEvent
 from client.session import Session
-from domain.protocol import SUBPROTOCOL, Ack, Chat, Error, Joined, Welcome
+from domain.protocol import (
+    SUBPROTOCOL,
+    Ack,
+    Chat,
+    Error,
+    Joined,
+    RoomStats,
+    UserJoined,
+    UserLeft,
+    UserTyping,
+    Welcome,
+)
 from loadtest.audit import ClientLog, Membership, Receipt
 from loadtest.plan import Plan
 
@@ -33,6 +46,8 @@ OPEN_WITHIN = 30.0
 CLOSE_WITHIN = 5.0
 RECONNECT_WITHIN = 1.0
 """Seconds before a reconnect: full jitter."""
+SKIPPED = frozenset(it.type for it in (UserJoined, UserLeft, RoomStats, UserTyping))
+"""Events that are counted and not read: a room that fills up sends many, and no promise is made of any."""
 
 
 class Desk(Protocol):
@@ -62,7 +77,8 @@ class LoadClient:
         self.number = number
         self.room = plan.room_of(number)
         self.log = ClientLog(f"load-{plan.name}-{number}")
-        self.frames = 0
+        self.frames: Counter[str] = Counter()
+        """By the type of their event; "" for what is none."""
         self.entry_frames = 0
         """Frames that carried pushed entries."""
         self.reconnects = 0
@@ -80,6 +96,7 @@ class LoadClient:
         self._began_at = 0.0
         self._ending = False
         self._reconnecting: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def open(self) -> bool:
@@ -128,18 +145,25 @@ class LoadClient:
         self._flush()
 
     def tick(self, now: float) -> None:
-        """Do what the session has due."""
+        """Do what the session has due, also when that is another socket."""
         due = self.session.due()
         if due is not None and due <= now:
             self._take(self.session.tick(now), now)
+        if self._socket is not None and self._socket.state is State.OPEN and self.session.stale(now):
+            self._renewing = asyncio.create_task(self._socket.close())  # and `lost` opens the next
 
     async def close(self) -> None:
         """For good."""
-        self._ending = True
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
+        self._end()
         if self._socket is not None:
             await self._socket.close()
+
+    def vanish(self) -> None:
+        """Be gone for good without a close frame, as who loses the network. From now on nothing is owed to it."""
+        self._end()
+        self._end_memberships(_now())
+        if self._socket is not None:
+            self._socket.transport.abort()
 
     # ---- the socket's callbacks
 
@@ -153,9 +177,12 @@ class LoadClient:
 
     def received(self, frame: bytes | bytearray | memoryview) -> None:
         """A message came."""
+        kind = _type_of(frame)
+        self.frames[kind] += 1
+        if kind in SKIPPED:
+            return
         now = _now()
         before = len(self.log.pushed)
-        self.frames += 1
         released = self.session.receive(bytes(frame), now)
         self.entry_frames += len(self.log.pushed) > before
         self._take(released, now)
@@ -177,6 +204,11 @@ class LoadClient:
 
     def _make_socket(self, *args: Any, **options: Any) -> _Socket:
         return _Socket(self, *args, **options)
+
+    def _end(self) -> None:
+        self._ending = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
 
     async def _reconnect(self) -> None:
         while not self._ending:
@@ -260,6 +292,20 @@ class _Socket(ClientConnection):
         if self.protocol.state is State.OPEN:
             self.protocol.send_text(frame)
             self.send_data()
+
+
+class _Typed(msgspec.Struct, frozen=True):
+    type: str = ""
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+def _type_of(frame: bytes | bytearray | memoryview) -> str:
+    try:
+        return _typed.decode(frame).type
+    except ValueError:
+        return ""
 
 
 def _now() -> float:

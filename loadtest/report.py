@@ -41,12 +41,15 @@ class Report:
     acks: Sequence[float]
     seconds: float
     """From the first message's due time to the last arrival."""
-    frames: int
+    frames: Counter[str]
+    """By the type of their event."""
     entry_frames: int
+    """Frames that carried pushed entries."""
     reconnects: int
     before: Status | None = None
+    ready: Status | None = None
     after: Status | None = None
-    """The twin before and after the run; None where it is no twin."""
+    """The twin before the run, when the sending began, and after it; None where it is no twin."""
     cost: Cost | None = None
 
     @property
@@ -111,11 +114,15 @@ class Report:
                 "filled": audit.filled,
                 "per_s": round(audit.received / self.seconds, 1) if self.seconds > 0 else 0.0,
             },
-            "frames": {"received": self.frames, "entries_per_frame": round(per_frame, 2)},
+            "frames": {
+                "received": self.frames.total(),
+                "entries_per_frame": round(per_frame, 2),
+                "by_type": dict(self.frames.most_common()),
+            },
             "latency_ms": percentiles(self.latencies),
             "ack_ms": percentiles(self.acks),
             "time_to_last_ms": percentiles(self._times_to_last()),
-            "posts": self._growth("posts", ("sent", "gone", "throttled", "failed")),
+            "posts": self._posts(),
             "queue": self._queue(),
             "cost_usd": self._cost(),
             "audit": "violated" if audit.violated else "clean",
@@ -153,6 +160,7 @@ class Report:
                     f"{posts['sent']:,} ({posts['gone']} · {posts['throttled']} · {posts['failed']})",
                 )
             )
+            rows.append(("posts before the first message", f"{posts.get('at_ready', 0):,}"))
             rows.append(("queue messages (dead · left)", f"{queue['sent']:,} ({queue['dead']} · {queue['left']})"))
         if it["cost_usd"] is not None and it["cost_usd"]["per_million_deliveries"] is not None:
             rows.append(("cost of a million deliveries, $", f"{it['cost_usd']['per_million_deliveries']:.2f}"))
@@ -167,6 +175,13 @@ class Report:
             for it in self.messages
             if it.acknowledged_at is not None and 0 < self.members[it.room] <= it.received
         ]
+
+    def _posts(self) -> dict[str, int] | None:
+        posts = self._growth("posts", ("sent", "gone", "throttled", "failed"))
+        if posts is None or self.before is None or self.ready is None:
+            return posts
+        # What it took to connect everybody: in proportion to the clients, not to their square.
+        return {**posts, "at_ready": self.ready.count("posts", "sent") - self.before.count("posts", "sent")}
 
     def _growth(self, part: str, names: Sequence[str]) -> dict[str, int] | None:
         if self.before is None or self.after is None:

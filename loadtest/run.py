@@ -25,6 +25,8 @@ __all__ = ["Watch", "run"]
 Watch = Callable[[str, int, int], None]
 """Is told the phase, how much of it is done, and how much there is."""
 
+HANDSHAKES = 64
+"""Under way at once at most: more would time out waiting for each other where a service is slower than the ramp."""
 READY_WITHIN = 30.0
 """Seconds for the last welcome after the last handshake."""
 TICK_SECONDS = 0.1
@@ -61,6 +63,7 @@ class _Run:
         ticking = asyncio.create_task(self._tick())
         try:
             per_second = await self._connect()
+            ready = await read_status(self._plan.url) if before is not None else None
             start = await self._hold()
             await self._drain(twin=before is not None)
         finally:
@@ -70,15 +73,22 @@ class _Run:
         if not ticking.cancelled():
             ticking.result()
         after = await wait_until_idle(self._plan.url) if before is not None else None
-        return self._report(before, after, per_second, start)
+        return self._report(before, ready, after, per_second, start)
 
     async def _connect(self) -> float:
-        """Open the sockets at the planned pace, and wait until all know where their room is; connects a second."""
+        """Open the sockets at the planned pace, or the service's if that is slower, and wait until all know where their
+        room is; connects a second."""
         start = self._loop.time()
+        under_way = asyncio.Semaphore(HANDSHAKES)
+
+        async def connect(client: LoadClient) -> bool:
+            async with under_way:
+                return await client.connect()
+
         tasks = []
         for number, client in enumerate(self._clients):
             await self._sleep_until(start + number / self._plan.ramp)
-            tasks.append(asyncio.create_task(client.connect()))
+            tasks.append(asyncio.create_task(connect(client)))
             self._watch("connect", number, self._plan.clients)
         opened = await asyncio.gather(*tasks)
         last = max((it.connected_at or start for it in self._clients), default=start)
@@ -160,7 +170,9 @@ class _Run:
     async def _sleep_until(self, when: float) -> None:
         await asyncio.sleep(max(0.0, when - self._loop.time()))
 
-    def _report(self, before: Status | None, after: Status | None, per_second: float, start: float) -> Report:
+    def _report(
+        self, before: Status | None, ready: Status | None, after: Status | None, per_second: float, start: float
+    ) -> Report:
         plan, ledger = self._plan, self._ledger
         minutes = sum(it.connected_seconds for it in self._clients) / 60
         return Report(
@@ -176,10 +188,11 @@ class _Run:
             latencies=ledger.latencies,
             acks=ledger.acks,
             seconds=max(0.0, ledger.last_arrival - start),
-            frames=sum(it.frames for it in self._clients),
+            frames=sum((it.frames for it in self._clients), Counter()),
             entry_frames=sum(it.entry_frames for it in self._clients),
             reconnects=sum(it.reconnects for it in self._clients),
             before=before,
+            ready=ready,
             after=after,
             cost=estimate(before, after, minutes, plan.clients / plan.rooms) if before and after else None,
         )

@@ -8,11 +8,20 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from client.connection import Connection, connect
 from client.errors import ClientError, RequestRefused
-from client.events import Missed, Opaque, Released
-from domain.protocol import Chat, Error, Event, Welcome
+from client.events import Missed, Released
+from domain.protocol import (
+    Chat,
+    Error,
+    PrivateMessage,
+    RoomStats,
+    UserJoined,
+    UserLeft,
+    Welcome,
+)
 
 __all__ = ["talk"]
 
@@ -22,10 +31,14 @@ HISTORY = 20
 """Entries that /history shows."""
 HELP = """\
 TEXT or /chat TEXT  say it in the room you are in
+/private USER TEXT  say it to one user
+/rooms              list the rooms, and how many are in each
+/members            list who is in the room you are in
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
 /history [N]        show its last messages
 /quit               end"""
+NO_ROOM = "! you are in no room; /join ROOM"
 
 
 def talk(*, url: str, room: str, user: str | None, name: str | None, token: str | None) -> None:
@@ -51,6 +64,8 @@ class _Terminal:
         self._me = me
         self._room: str | None = room
         self._user = ""
+        self._counts: dict[str, int] = {}
+        """Room → how many are in it, as last shown."""
 
     async def listen(self) -> None:
         """Show what happens."""
@@ -86,9 +101,34 @@ class _Terminal:
 
     async def _chat(self, text: str) -> None:
         if self._room is None:
-            _show("! you are in no room; /join ROOM")
+            _show(NO_ROOM)
         elif text:
             await self._me.send(self._room, text)
+
+    async def _private(self, rest: str) -> None:
+        user, _, text = rest.partition(" ")
+        if not text.strip():
+            _show("! to whom, and what? /private USER TEXT")
+            return
+        ack = await self._me.send_private(user, text.strip())
+        if ack.online is False:
+            _show(f"* {user} is not here; they find it when they are")
+
+    async def _rooms(self, _: str) -> None:
+        rooms = await self._me.rooms()
+        for it in rooms:
+            title = f"  {it.title}" if it.title != it.room_id else ""
+            _show(f"* {it.room_id}: {it.active_users} here{title}")
+        if not rooms:
+            _show("* there are no rooms")
+
+    async def _members(self, _: str) -> None:
+        if self._room is None:
+            _show(NO_ROOM)
+            return
+        members = await self._me.members(self._room)
+        names = [it.user_id if it.username == it.user_id else f"{it.username} ({it.user_id})" for it in members]
+        _show(f"* in {self._room}: {', '.join(names)}")
 
     async def _join(self, room: str) -> None:
         if not room:
@@ -108,7 +148,7 @@ class _Terminal:
 
     async def _history(self, count: str) -> None:
         if self._room is None:
-            _show("! you are in no room; /join ROOM")
+            _show(NO_ROOM)
         elif count and not (count.isdecimal() and 1 <= int(count) <= 100):
             _show("! /history takes a number from 1 to 100")
         else:
@@ -123,21 +163,51 @@ class _Terminal:
         for line in HELP.splitlines():
             _show(line)
 
+    # ---- what others do, as a line; None for what is not shown
+
     def _line(self, event: Released) -> str | None:
-        match event:
-            case Chat() if event.sender_id != self._user:
-                place = "" if event.room_id == self._room else f"[{event.room_id}] "
-                return f"{place}{event.sender_name}: {event.message}"
-            case Welcome():
-                first = not self._user
-                self._user = event.user_id
-                return f"* {event.message} You are {event.user_id}; /help lists the commands." if first else None
-            case Missed():
-                return f"* messages {event.first} to {event.last} of {event.room_id} are lost"
-            case Error():
-                return f"! {event.message} ({event.code})"
-            case Opaque() | Event():
-                return None
+        line = _LINES.get(type(event))
+        return line(self, event) if line is not None else None
+
+    def _chatted(self, chat: Chat) -> str | None:
+        own = chat.sender_id == self._user
+        return None if own else f"{self._place(chat.room_id)}{chat.sender_name}: {chat.message}"
+
+    def _whispered(self, private: PrivateMessage) -> str:
+        # What this terminal sent does not come back: an own message is from another device.
+        own = private.sender_id == self._user
+        who = f"you to {private.target_user_id}" if own else private.sender_name
+        return f"(private) {who}: {private.message}"
+
+    def _came(self, event: UserJoined) -> str | None:
+        return self._moved(event, "joined")
+
+    def _went(self, event: UserLeft) -> str | None:
+        return self._moved(event, "left")
+
+    def _moved(self, event: UserJoined | UserLeft, word: str) -> str | None:
+        own = event.user_id == self._user
+        return None if own else f"* {self._place(event.room_id)}{event.username} has {word}"
+
+    def _counted(self, stats: RoomStats) -> str | None:
+        if self._counts.get(stats.room_id) == stats.active_users:
+            return None
+        self._counts[stats.room_id] = stats.active_users
+        return f"* {self._place(stats.room_id)}{stats.active_users} are here"
+
+    def _welcomed(self, welcome: Welcome) -> str | None:
+        first = not self._user
+        self._user = welcome.user_id
+        return f"* {welcome.message} You are {welcome.user_id}; /help lists the commands." if first else None
+
+    def _missed(self, missed: Missed) -> str:
+        return f"* messages {missed.first} to {missed.last} of {missed.room_id} are lost"
+
+    def _refused(self, error: Error) -> str:
+        return f"! {error.message} ({error.code})"
+
+    def _place(self, room: str) -> str:
+        return "" if room == self._room else f"[{room}] "
 
 
 async def _lines() -> AsyncIterator[str]:
@@ -168,8 +238,21 @@ def _show(line: str) -> None:
 
 _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/chat": _Terminal._chat,
+    "/private": _Terminal._private,
+    "/rooms": _Terminal._rooms,
+    "/members": _Terminal._members,
     "/join": _Terminal._join,
     "/leave": _Terminal._leave,
     "/history": _Terminal._history,
     "/help": _Terminal._help,
+}
+_LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
+    Chat: _Terminal._chatted,
+    PrivateMessage: _Terminal._whispered,
+    UserJoined: _Terminal._came,
+    UserLeft: _Terminal._went,
+    RoomStats: _Terminal._counted,
+    Welcome: _Terminal._welcomed,
+    Missed: _Terminal._missed,
+    Error: _Terminal._refused,
 }

@@ -19,17 +19,20 @@ from websockets.http11 import Request, Response
 
 from domain.protocol import SUBPROTOCOL
 
-__all__ = ["RoomServer"]
+__all__ = ["PAGE", "RoomServer"]
 
 _Answer = tuple[str, dict[str, Any]]
 PAGE = 10
-"""Entries in one page of history, few so that tests see more than one."""
+"""Entries, rooms or members in one page, few so that tests see more than one."""
+LIFE_MS = 110 * 60 * 1000
+"""From the welcome to `reconnectAt`."""
 
 
 @dataclass
 class _Room:
     epoch: int = 1
     log: list[dict[str, Any]] = field(default_factory=list)
+    """Events as they go out: `{"type": …, "data": …}`."""
     members: dict[str, _Client] = field(default_factory=dict)
 
     @property
@@ -58,14 +61,22 @@ class RoomServer:
         self.queries: list[dict[str, str]] = []
         self.refuse: int | None = None
         """The status with which handshakes are answered."""
+        self.closed_rooms: set[str] = set()
+        """Rooms whose handshakes are answered with 403, and whose joins with `BANNED`."""
+        self.life_ms = LIFE_MS
+        self.roster_limit = 50
         self.drop: Callable[[str, dict[str, Any]], bool] = lambda user, event: False
         """Whether the push of an event's data to a user is lost."""
         self.alter: Callable[[str, dict[str, Any]], list[dict[str, Any]]] = lambda user, event: [event]
         """What is pushed to a user in place of an event."""
         self.refusals: list[dict[str, Any]] = []
-        """Errors for the next chats, first one first; `{}` is API Gateway's own, None of a code: no answer."""
+        """Errors for the next messages, first one first; `{}` is API Gateway's own, None of a code: no answer."""
+        self.lose_acks = 0
+        """How many of the next messages are stored without an answer."""
         self.status: dict[str, Any] | None = None
         """What `/twin` answers; None: it does not exist."""
+        self.codes: dict[str, int | None] = {}
+        """User → the code with which its last socket was closed; 1006 is none."""
         self._once: dict[tuple[str, str], dict[str, Any]] = {}
         self._numbers = itertools.count(1)
         self._news = asyncio.Condition()
@@ -94,14 +105,35 @@ class RoomServer:
     def room(self, name: str) -> _Room:
         return self.rooms.setdefault(name, _Room())
 
+    def said(self, room: str, user: str) -> list[str]:
+        """What a user's messages in a room are, oldest first."""
+        return [it["data"]["message"] for it in self.room(room).log if it["data"]["senderId"] == user]
+
     async def say(self, room: str, message: str, user: str = "somebody") -> dict[str, Any]:
         """A message of somebody who is not connected."""
-        return await self._append(self.room(room), room, user, user, message)
+        return await self._append(room, "chat", {"senderId": user, "senderName": user, "message": message})
 
-    async def asked(self, kind: str) -> None:
-        """Until a request of that type has come."""
+    async def whisper(self, target: str, message: str, user: str = "somebody") -> dict[str, Any]:
+        """A private message of somebody; the target's copy."""
+        words = {"senderId": user, "senderName": user, "targetUserId": target, "message": message}
+        if user != target:
+            await self._append(f"inbox#{user}", "private_message", words)
+        return await self._append(f"inbox#{target}", "private_message", words)
+
+    async def asked(self, kind: str, times: int = 1) -> None:
+        """Until so many requests of that type have come."""
         async with self._news:
-            await self._news.wait_for(lambda: any(it.get("type") == kind for it in self.requests))
+            await self._news.wait_for(lambda: sum(it.get("type") == kind for it in self.requests) >= times)
+
+    async def gone(self, user: str) -> None:
+        """Until a user's socket has been closed."""
+        async with self._news:
+            await self._news.wait_for(lambda: user in self.codes)
+
+    async def welcomed(self, times: int) -> None:
+        """Until so many handshakes have been let in."""
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.queries) >= times)
 
     def cut(self, user: str) -> None:
         """The user's sockets break without a close frame."""
@@ -121,22 +153,29 @@ class RoomServer:
             return Response(code.value, code.phrase, headers, body)
         if self.refuse is not None:
             return connection.respond(HTTPStatus(self.refuse), "")
+        if dict(parse_qsl(urlsplit(request.path).query)).get("roomId", "general") in self.closed_rooms:
+            return connection.respond(HTTPStatus.FORBIDDEN, "")
         return None
 
     async def _handle(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         query = dict(parse_qsl(urlsplit(socket.request.path).query))
-        self.queries.append(query)
         connection = f"c{next(self._numbers)}"
-        user = query.get("userId", connection)
+        user = query.get("userId", f"anonymous-{connection}")
         room = query.get("roomId", "general")
         client = _Client(socket, connection, user, query.get("username", user), socket.subprotocol == SUBPROTOCOL, room)
         self.clients[connection] = client
-        here = self.room(room)
-        here.members[connection] = client
-        welcome = {"connectionId": connection, "userId": user, "roomId": room, "message": "", "protocol": 1}
+        here, inbox = self.room(room), self.room(f"inbox#{user}")
+        here.members[connection] = inbox.members[connection] = client
+        async with self._news:
+            self.queries.append(query)
+            self._news.notify_all()
+        welcome: dict[str, Any] = {"connectionId": connection, "userId": user, "roomId": room, "protocol": 1}
+        welcome |= {"message": f"Welcome to room {room}!", "epoch": here.epoch, "head": here.head, **_TIMES}
+        welcome |= {"inbox": {"epoch": inbox.epoch, "seq": inbox.head}, "reconnectAt": welcome["sentAt"] + self.life_ms}
         try:
-            await self._push(client, "welcome", {**welcome, "epoch": here.epoch, "head": here.head, **_TIMES})
+            await self._push(client, "welcome", welcome)
+            await self._tell_of(client, room, "user_joined")
             async for frame in socket:
                 request = json.loads(frame)
                 async with self._news:
@@ -149,79 +188,141 @@ class RoomServer:
             pass
         finally:
             del self.clients[connection]
-            for it in self.rooms.values():
-                it.members.pop(connection, None)
+            for name in list(self.rooms):
+                await self._drop_member(client, name)
+            async with self._news:
+                self.codes[user] = socket.close_code
+                self._news.notify_all()
 
     async def _answer(self, client: _Client, request: dict[str, Any]) -> dict[str, Any] | None:
-        answer = getattr(self, f"_on_{request['type']}")
-        if request["type"] == "chat" and self.refusals:
+        kind = request["type"]
+        if kind in _MESSAGES and self.refusals:
             return self._refusal(request)
         name = request.get("roomId", client.room)
-        kind, data = await answer(client, self.room(name), name, request)
-        return {"type": kind, "data": {"clientId": request["clientId"], **data}}
+        if kind == "join_room" and name in self.closed_rooms:
+            return _error(request, code="BANNED")
+        if name.startswith("inbox#") and name != f"inbox#{client.user}":
+            return _error(request, code="NOT_A_MEMBER")
+        answer = await getattr(self, f"_on_{kind}")(client, self.room(name), name, request)
+        if answer is None:
+            return None
+        if kind in _MESSAGES and self.lose_acks:
+            self.lose_acks -= 1
+            return None
+        return {"type": answer[0], "data": {"clientId": request["clientId"], **answer[1]}}
 
     async def _on_chat(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         key = (client.user, request["clientId"])
         if key not in self._once:
-            event = await self._append(room, name, client.user, client.name, request["message"])
-            self._once[key] = {it: event[it] for it in ("roomId", "epoch", "seq", "messageId")}
+            words = {"senderId": client.user, "senderName": client.name, "message": request["message"]}
+            self._once[key] = _place(await self._append(name, "chat", words))
+        return "ack", self._once[key]
+
+    async def _on_private_message(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        key = (client.user, request["clientId"])
+        own, theirs = f"inbox#{client.user}", f"inbox#{request['targetUserId']}"
+        if theirs not in self.rooms:
+            return "error", {"code": "USER_OFFLINE", "message": "Target user not found or offline"}
+        if key not in self._once:
+            words = {"senderId": client.user, "senderName": client.name, "targetUserId": request["targetUserId"]}
+            words["message"] = request["message"]
+            copy = await self._append(own, "private_message", words, origin=client)
+            if theirs != own:
+                await self._append(theirs, "private_message", words)
+            self._once[key] = {**_place(copy), "online": bool(self.rooms[theirs].members)}
         return "ack", self._once[key]
 
     async def _on_join_room(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
-        if not client.v1:
-            self.room(client.room).members.pop(client.connection, None)
+        if not client.v1 and client.room != name:
+            await self._drop_member(client, client.room)
+        joins = client.connection not in room.members
         room.members[client.connection] = client
         client.room = name
+        if joins:
+            await self._tell_of(client, name, "user_joined")
         same = "since" in request and request.get("epoch") == room.epoch
         news = room.log[request["since"] :] if same else []
         recovered = same and len(news) <= PAGE
-        events = [{"type": "chat", "data": it} for it in news] if recovered else []
         place = {"roomId": name, "epoch": room.epoch, "head": room.head}
-        return "joined", {**place, "recovered": recovered, "events": events}
+        return "joined", {**place, "recovered": recovered, "events": news if recovered else []}
 
     async def _on_leave_room(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
-        room.members.pop(client.connection, None)
+        await self._drop_member(client, name)
         return "left", {"roomId": name}
 
     async def _on_history(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         return "history", {"roomId": name, "epoch": room.epoch, "head": room.head, **_page(room, request)}
 
     async def _on_ping(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
-        mine = {name: it for name, it in self.rooms.items() if client.connection in it.members}
+        asked = request.get("cursors", self.rooms)
+        mine = {name: it for name, it in self.rooms.items() if client.connection in it.members and name in asked}
         return "pong", {"time": 1, "heads": {name: {"epoch": it.epoch, "seq": it.head} for name, it in mine.items()}}
+
+    async def _on_room_list(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        names = sorted(it for it in self.rooms if "#" not in it and it > request.get("cursor", ""))
+        rooms = [
+            {
+                "roomId": it,
+                "activeUsers": len(self.rooms[it].members),
+                "title": it.title(),
+                "visibility": "public",
+                "parent": request.get("parent", "root"),
+                "head": self.rooms[it].head,
+            }
+            for it in names[:PAGE]
+        ]
+        return "room_list", {"rooms": rooms, **({"cursor": names[PAGE - 1]} if len(names) > PAGE else {})}
+
+    async def _on_members(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        connections = sorted(it for it in room.members if it > request.get("cursor", ""))
+        users = {room.members[it].user: room.members[it].name for it in connections[:PAGE]}
+        members = [{"userId": user, "username": it} for user, it in users.items()]
+        more = {"cursor": connections[PAGE - 1]} if len(connections) > PAGE else {}
+        return "members", {"roomId": name, "members": members, **more}
+
+    async def _on_typing(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> None:
+        event = {"roomId": name, "userId": client.user, "username": client.name, **_TIMES}
+        for it in [it for it in room.members.values() if it is not client]:
+            await self._push(it, "typing", event)
 
     def _refusal(self, request: dict[str, Any]) -> dict[str, Any] | None:
         refusal = self.refusals.pop(0)
         if not refusal:
             return {"message": "Internal server error", "connectionId": "c", "requestId": "r"}
-        if refusal["code"] is None:
-            return None
-        words = {"message": "not now", "request": "chat", "clientId": request["clientId"]}
-        return {"type": "error", "data": {**words, **refusal}}
+        return None if refusal["code"] is None else _error(request, **refusal)
 
-    async def _append(self, room: _Room, name: str, user: str, display: str, message: str) -> dict[str, Any]:
-        event = {
-            "messageId": f"m{next(self._numbers)}",
-            "roomId": name,
-            "senderId": user,
-            "senderName": display,
-            "message": message,
-            "epoch": room.epoch,
-            "seq": room.head + 1,
-            **_TIMES,
-        }
-        room.log.append(event)
-        for member in list(room.members.values()):
-            await self._push(member, "chat", event)
+    async def _append(
+        self, name: str, kind: str, words: dict[str, Any], origin: _Client | None = None
+    ) -> dict[str, Any]:
+        room = self.room(name)
+        place = {"messageId": f"m{next(self._numbers)}", "roomId": name, "epoch": room.epoch, "seq": room.head + 1}
+        event = {**words, **place, **_TIMES}
+        room.log.append({"type": kind, "data": event})
+        for member in [it for it in room.members.values() if it is not origin]:
+            await self._push(member, kind, event)
         return event
 
+    async def _drop_member(self, client: _Client, name: str) -> None:
+        if self.room(name).members.pop(client.connection, None) is not None and not name.startswith("inbox#"):
+            await self._tell_of(client, name, "user_left")
+
+    async def _tell_of(self, client: _Client, name: str, kind: str) -> None:
+        members = list(self.room(name).members.values())
+        who: dict[str, Any] = {"userId": client.user, "username": client.name}
+        if len(members) > self.roster_limit:
+            kind, who = "room_stats", {"activeUsers": len(members)}
+        for it in members:
+            await self._push(it, kind, {"roomId": name, **who, **_TIMES})
+
     async def _push(self, client: _Client, kind: str, data: dict[str, Any]) -> None:
-        if kind == "chat" and self.drop(client.user, data):
+        if kind in _MESSAGES and self.drop(client.user, data):
             return
-        for it in self.alter(client.user, data) if kind == "chat" else [data]:
+        for it in self.alter(client.user, data) if kind in _MESSAGES else [data]:
             await _send(client, {"type": kind, "data": it})
 
 
+_MESSAGES = frozenset({"chat", "private_message"})
+"""The types of the requests that say something, and of the entries that come of them."""
 _TIMES = {"timestamp": 1, "sentAt": 1000}
 
 
@@ -229,13 +330,26 @@ def _page(room: _Room, request: dict[str, Any]) -> dict[str, Any]:
     limit = min(request.get("limit", PAGE), PAGE)
     if "after" in request:
         entries = room.log[request["after"] : request["after"] + limit]
-        more = bool(entries) and entries[-1]["seq"] < room.head
-        following = {"next": entries[-1]["seq"]} if more else {}
+        more = bool(entries) and _seq(entries[-1]) < room.head
+        following = {"next": _seq(entries[-1])} if more else {}
     else:
         before = request.get("before", room.head + 1)
         entries = room.log[max(0, before - 1 - limit) : before - 1]
-        following = {"next": entries[0]["seq"]} if entries and entries[0]["seq"] > 1 else {}
-    return {"entries": [{"type": "chat", "data": it} for it in entries], **following}
+        following = {"next": _seq(entries[0])} if entries and _seq(entries[0]) > 1 else {}
+    return {"entries": entries, **following}
+
+
+def _seq(entry: dict[str, Any]) -> int:
+    return int(entry["data"]["seq"])
+
+
+def _place(event: dict[str, Any]) -> dict[str, Any]:
+    return {it: event[it] for it in ("roomId", "epoch", "seq", "messageId")}
+
+
+def _error(request: dict[str, Any], **words: Any) -> dict[str, Any]:
+    error = {"message": "not now", "request": request["type"], "clientId": request["clientId"]}
+    return {"type": "error", "data": {**error, **words}}
 
 
 async def _send(client: _Client, event: dict[str, Any]) -> None:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
 from client.connection import Connection, connect, with_query
 from client.errors import ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
 from client.events import Released
-from domain.protocol import Chat, Joined, RoomHead, Welcome
+from client.outbox import REPLY_WITHIN
+from domain.protocol import (
+    Chat,
+    Error,
+    Joined,
+    PrivateMessage,
+    RoomHead,
+    RoomStats,
+    UserJoined,
+    UserLeft,
+    UserTyping,
+    Welcome,
+)
+from tests.clocks import SteppedClock
 from tests.unit.client.room_server import PAGE, RoomServer
 
 IMPATIENT = random.Random()
@@ -124,12 +137,22 @@ async def test_closing_ends_what_waits(server: RoomServer) -> None:
     me = ada(server)
     async with me:
         sending = asyncio.create_task(me.send("general", "never answered"))
-        await take(me, Welcome)
+        await take(me, UserJoined)
     with pytest.raises(ConnectionEnded):
         await sending
     assert [it async for it in me.events()] == []
     with pytest.raises(ConnectionEnded):
         await me.ping()
+
+
+async def test_closing_at_once(server: RoomServer) -> None:
+    """Nothing is left of a connection that was never used."""
+    async with ada(server) as me:
+        async with connect(server.url, user="bob", draw=IMPATIENT) as bob:
+            pass
+        async for _ in bob.events():
+            pass
+        await take(me, UserLeft)
 
 
 async def test_cancelling_a_request_leaves_the_connection_whole(server: RoomServer) -> None:
@@ -138,7 +161,8 @@ async def test_cancelling_a_request_leaves_the_connection_whole(server: RoomServ
     async with ada(server) as me:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(me.send("general", "unheard"), 0.05)
-        assert (await me.ping()).heads == {"general": RoomHead(epoch=1, seq=0)}
+        nothing = RoomHead(epoch=1, seq=0)
+        assert (await me.ping()).heads == {"general": nothing, "inbox#ada": nothing}
 
 
 async def test_nobody_there(unused_tcp_port: int) -> None:
@@ -162,6 +186,152 @@ async def test_a_refused_handshake(server: RoomServer) -> None:
     with pytest.raises(HandshakeRefused, match="check the token"):
         async with ada(server):
             pass
+
+
+async def test_private_messages(server: RoomServer) -> None:
+    """They reach every connection of the target, and the sender's other ones; the sending one gets the ack alone."""
+    async with AsyncExitStack() as stack:
+        me, tablet = [await stack.enter_async_context(ada(server)) for _ in range(2)]
+        bob = await stack.enter_async_context(connect(server.url, user="bob", draw=IMPATIENT))
+        await take(bob, Welcome)
+        ack = await me.send_private("bob", "psst")
+        assert (ack.room_id, ack.seq, ack.online) == ("inbox#ada", 1, True)
+        await bob.send_private("ada", "what?")
+        for it, expected in ((bob, ["psst"]), (tablet, ["psst", "what?"]), (me, ["what?"])):
+            got = await take(it, PrivateMessage, len(expected))
+            assert [one.message for one in got if isinstance(one, PrivateMessage)] == expected
+        with pytest.raises(RequestRefused, match="USER_OFFLINE"):
+            await me.send_private("nobody", "hello?")
+        assert [it.seq for it in (await me.history("inbox#ada")).events if isinstance(it, PrivateMessage)] == [1, 2]
+        with pytest.raises(RequestRefused, match="NOT_A_MEMBER"):
+            await me.history("inbox#bob")
+
+
+async def test_private_messages_of_a_break_come_after_it(server: RoomServer) -> None:
+    """The inbox goes on where it was, also with an ack that was lost: its copy is not given back to who sent it."""
+    async with ada(server) as me:
+        await take(me, Welcome)
+        await server.whisper("ada", "first", user="bob")
+        server.lose_acks = 1
+        sending = asyncio.create_task(me.send_private("bob", "mine"))
+        await server.asked("private_message")
+        server.cut("ada")
+        for number in range(PAGE + 2):
+            await server.whisper("ada", f"meanwhile {number}", user="bob")
+        async with asyncio.timeout(5):
+            assert (await sending).seq == 2
+        await server.whisper("ada", "last", user="bob")
+        got = [it.message for it in await take(me, PrivateMessage, PAGE + 4) if isinstance(it, PrivateMessage)]
+        assert got == ["first", *(f"meanwhile {it}" for it in range(PAGE + 2)), "last"]
+    assert server.said("inbox#bob", "ada") == ["mine"]
+
+
+async def test_who_is_here(server: RoomServer) -> None:
+    """Joins, leaves, typing and counts come as they are; rooms and members are read page by page."""
+    server.roster_limit = 2
+    for number in range(PAGE + 3):
+        server.room(f"room-{number:02d}")
+    async with ada(server) as me:
+        async with connect(server.url, user="bob", draw=IMPATIENT) as bob:
+            joins = await take(me, UserJoined, 2)
+            assert [it.user_id for it in joins if isinstance(it, UserJoined)] == ["ada", "bob"]
+            async with connect(server.url, user="eve", draw=IMPATIENT):
+                (stats,) = await take(me, RoomStats)
+                assert isinstance(stats, RoomStats)
+                assert stats.active_users == 3
+            left = await take(me, UserLeft)
+            assert [it.user_id for it in left if isinstance(it, UserLeft)] == ["eve"]
+            bob.typing("general")
+            (typing,) = await take(me, UserTyping)
+            assert isinstance(typing, UserTyping)
+            assert (typing.room_id, typing.user_id) == ("general", "bob")
+            assert [it.user_id for it in await me.members("general")] == ["ada", "bob"]
+        await take(me, UserLeft)
+        rooms = {it.room_id: it.active_users for it in await me.rooms()}
+        assert rooms == {"general": 1} | {f"room-{it:02d}": 0 for it in range(PAGE + 3)}
+
+
+async def test_members_of_many_pages(server: RoomServer) -> None:
+    """Each user once, however many connections they have."""
+    async with AsyncExitStack() as stack:
+        for number in range(PAGE + 3):
+            await stack.enter_async_context(connect(server.url, user=f"user-{number % 7}", draw=IMPATIENT))
+        me = await stack.enter_async_context(ada(server))
+        users = sorted(it.user_id for it in await me.members("general"))
+        assert users == ["ada", *(f"user-{it}" for it in range(7))]
+
+
+async def test_two_hours(server: RoomServer) -> None:
+    """At `reconnectAt` the next socket is opened; nothing that was said meanwhile, or while there was none, is lost."""
+    clock = SteppedClock()
+    server.life_ms = 115 * 60 * 1000
+    async with connect(server.url, user="ada", draw=IMPATIENT, clock=clock) as me:
+        await take(me, Welcome)
+        said = []
+        for minute in range(121):
+            said += [f"room {minute}", f"inbox {minute}"]
+            await server.say("general", f"room {minute}")
+            await server.whisper("ada", f"inbox {minute}", user="bob")
+            clock.advance(60)
+            if minute == 114:
+                await server.welcomed(2)
+            await me.ping()
+        got = await take(me, Chat | PrivateMessage, len(said))  # type: ignore[arg-type]  # a union is a kind, too
+        assert sorted(it.message for it in got if isinstance(it, Chat | PrivateMessage)) == sorted(said)
+        for kind in (Chat, PrivateMessage):
+            assert [it.seq for it in got if isinstance(it, kind)] == list(range(1, 122))
+    assert len(server.queries) == 2
+    assert 24 <= [it["type"] for it in server.requests].count("ping") - 121 <= 38
+
+
+async def test_a_lost_answer_is_asked_for_in_time(server: RoomServer) -> None:
+    """After ten seconds, though the client had nothing to do for minutes when it was sent."""
+    clock = SteppedClock()
+    async with connect(server.url, user="ada", draw=IMPATIENT, clock=clock) as me:
+        await take(me, UserJoined)
+        server.lose_acks = 1
+        server.drop = lambda user, event: True
+        sending = asyncio.create_task(me.send("general", "once"))
+        await server.asked("chat")
+        clock.advance(REPLY_WITHIN)
+        async with asyncio.timeout(5):
+            assert (await sending).seq == 1
+    assert server.said("general", "ada") == ["once"]
+
+
+async def test_who_has_no_name_stays_who_they_are(server: RoomServer) -> None:
+    """The service names anonymous users by their connection; after a reconnect they are the same all the same."""
+    async with connect(server.url, draw=IMPATIENT) as me:
+        (welcome,) = await take(me, Welcome)
+        assert isinstance(welcome, Welcome)
+        server.cut(welcome.user_id)
+        (again,) = await take(me, Welcome)
+        assert isinstance(again, Welcome)
+        assert again.user_id == welcome.user_id
+    assert server.queries == [{"roomId": "general"}, {"roomId": "general", "userId": welcome.user_id}]
+
+
+async def test_a_reconnect_tries_other_rooms(server: RoomServer) -> None:
+    """One that is closed to the client by now is reported; the others go on."""
+    async with ada(server, "den") as me:
+        await take(me, Welcome)
+        await me.join("attic")
+        server.closed_rooms = {"den"}
+        server.cut("ada")
+        (error,) = await take(me, Error)
+        assert isinstance(error, Error)
+        assert (error.code, error.request) == ("BANNED", "join_room")
+        await server.say("attic", "still here?")
+        await take(me, Chat)
+        server.closed_rooms = {"attic"}
+        server.cut("ada")
+        await take(me, Error)
+        assert [it["roomId"] for it in server.queries] == ["den", "attic", "general"]
+        assert "general" not in (await me.ping()).heads
+        server.closed_rooms = {"den", "attic", "general"}
+        server.cut("ada")
+        with pytest.raises(HandshakeRefused, match="403"):
+            await take(me, Chat)
 
 
 async def test_the_recipe_dialect(server: RoomServer) -> None:

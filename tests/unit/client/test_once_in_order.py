@@ -16,7 +16,10 @@ from domain.protocol import Chat
 from tests.unit.client.test_session import chat, event
 
 PAGE = 3
-STEPS = ("store", "push", "push", "push", "push again", "answer", "answer", "lose answer", "break", "wait", "ping")
+STEPS = (
+    *("store", "push", "push", "push", "push again", "answer", "answer", "lose answer"),
+    *("break", "welcome", "wait", "ping"),
+)
 
 
 class Room:
@@ -39,6 +42,7 @@ class Room:
 
     def welcome(self) -> str:
         words = {"connectionId": "c", "userId": "u", "message": "", "protocol": 1, "timestamp": 1, "sentAt": 1}
+        words |= {"inbox": {"epoch": 1, "seq": 0}, "reconnectAt": 1}
         return event("welcome", roomId="den", epoch=1, head=self.head, **words)
 
     def give(self, frame: str) -> None:
@@ -74,6 +78,8 @@ class Room:
             self.take(self.session.disconnected())
             self.session.connected(self.now)
             self.requests += [json.loads(it) for it in self.session.frames()]
+        elif name == "welcome" and self.session.dialect == "v1":
+            self.give(self.welcome())
         elif name == "wait":
             self.now += 11
             self.take(self.session.tick(self.now))

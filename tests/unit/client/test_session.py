@@ -15,8 +15,24 @@ from client.events import LogEvent, Missed, Opaque, Released
 from client.following import HELD_LIMIT
 from client.outbox import REPLY_WITHIN, TRIES
 from client.session import PING_EVERY, WELCOME_WITHIN, Dialect, Session
-from domain.protocol import Ack, Chat, Error, Joined, Left, Welcome
+from domain.protocol import (
+    Ack,
+    Chat,
+    Error,
+    Joined,
+    Left,
+    MemberList,
+    PrivateMessage,
+    RoomList,
+    RoomStats,
+    UserJoined,
+    UserLeft,
+    UserTyping,
+    Welcome,
+)
 
+LIFE = 6_900
+"""Seconds from a welcome to its `reconnectAt`."""
 GATEWAY_ERROR = '{"message": "Internal server error", "connectionId": "c", "requestId": "r"}'
 
 
@@ -40,9 +56,25 @@ class Talk:
     def give(self, kind: str, **data: Any) -> Sequence[Released]:
         return self.session.receive(event(kind, **data), self.now)
 
-    def welcome(self, head: int, epoch: int = 1) -> Sequence[Released]:
-        words = {"connectionId": "c", "userId": "u", "message": "hi", "protocol": 1, "timestamp": 1, "sentAt": 1}
+    def welcome(self, head: int, epoch: int = 1, inbox: int = 0, user: str = "u") -> Sequence[Released]:
+        words = {"connectionId": "c", "userId": user, "message": "hi", "protocol": 1, "timestamp": 1, "sentAt": 5_000}
+        words |= {"inbox": {"epoch": 1, "seq": inbox}, "reconnectAt": 5_000 + 1000 * LIFE}
         return self.give("welcome", roomId="den", epoch=epoch, head=head, **words)
+
+    def whisper(self, *seqs: int, **words: Any) -> list[int]:
+        """Private messages come one by one; the seqs that were released."""
+        released: list[int] = []
+        for seq in seqs:
+            released += seqs_of(self.session.receive(private(seq, **words), self.now))
+        return released
+
+    def private_ack(self, client_id: str, seq: int) -> Sequence[Released]:
+        return self.give("ack", clientId=client_id, messageId="m", roomId="inbox#u", epoch=1, seq=seq, online=True)
+
+    def inbox_page(self, client_id: str, entries: Sequence[str], head: int) -> Sequence[Released]:
+        """The answer to a history request for the inbox."""
+        page = [json.loads(it) for it in entries]
+        return self.give("history", clientId=client_id, roomId="inbox#u", epoch=1, head=head, entries=page)
 
     def push(self, *seqs: int, epoch: int = 1, room: str = "den") -> list[int]:
         """Entries come one by one; the seqs that were released."""
@@ -80,8 +112,14 @@ def chat(seq: int, epoch: int = 1, room: str = "den") -> str:
     return event("chat", roomId=room, epoch=epoch, seq=seq, timestamp=1, sentAt=1000, **words)
 
 
+def private(seq: int, *, sender: str = "bob", target: str = "u", text: str | None = None) -> str:
+    words = {"messageId": f"p{seq}", "senderId": sender, "senderName": "S", "targetUserId": target}
+    place = {"roomId": "inbox#u", "epoch": 1, "seq": seq, "timestamp": 1, "sentAt": 1000}
+    return event("private_message", **words, **place, message=text or f"text {seq}")
+
+
 def seqs_of(released: Sequence[Released]) -> list[int]:
-    return [it.seq for it in released if isinstance(it, Chat)]
+    return [it.seq for it in released if isinstance(it, Chat | PrivateMessage)]
 
 
 # ------------------------------------------------------------------------------------------------ requests
@@ -250,8 +288,8 @@ def test_an_unknown_kind_of_entry_keeps_its_place() -> None:
     assert seqs_of([first]) == [1]
     assert isinstance(second, Opaque)
     assert (second.type, second.seq, json.loads(bytes(second.data))["emoji"]) == ("reaction", 2, "x")
-    (typing,) = talk.give("typing", roomId="den")
-    assert isinstance(typing, Opaque)
+    (mood,) = talk.give("mood", roomId="den")
+    assert isinstance(mood, Opaque)
 
 
 def test_a_frame_of_no_known_form_is_ignored() -> None:
@@ -310,8 +348,12 @@ def test_a_lost_welcome_is_made_up_for() -> None:
     talk.push(9)
     talk.now += WELCOME_WITHIN
     talk.session.tick(talk.now)
-    request = talk.ask()
+    request, ping = talk.asked()
     assert (request["type"], request["roomId"]) == ("join_room", "den")
+    heads = {"den": {"epoch": 1, "seq": 10}, "inbox#u": {"epoch": 1, "seq": 0}}
+    assert (ping["type"], "cursors" in ping) == ("ping", False)
+    assert list(talk.give("pong", clientId=ping["clientId"], time=1, heads=heads)) == []
+    assert (talk.session.cursor("den"), talk.session.cursor("inbox#u")) == (None, (1, 0))
     place = {"roomId": "den", "epoch": 1, "head": 9, "recovered": False, "events": []}
     released = talk.give("joined", clientId=request["clientId"], **place)
     assert [type(it) for it in released] == [Joined, Chat]
@@ -326,7 +368,7 @@ def test_a_head_beyond_what_was_seen_is_asked_for(kind: str) -> None:
     else:
         talk.session.ping(talk.now)
         ping = talk.ask()
-        assert ping["cursors"] == {"den": 2}
+        assert ping["cursors"] == {"den": 2, "inbox#u": 0}
         talk.give("pong", clientId=ping["clientId"], time=1, heads={"den": {"epoch": 1, "seq": 3}})
     assert talk.ask()["after"] == 2
 
@@ -373,7 +415,231 @@ def test_a_room_that_was_left_is_silent() -> None:
     assert talk.session.cursor("den") is None
 
 
+# ------------------------------------------------------------------------------------------------ the inbox
+
+
+def test_the_inbox_is_followed_from_the_welcome_on() -> None:
+    """From the head it is told; ordered, each once, gaps filled; and nothing of it is joined."""
+    talk = Talk(head=None)
+    talk.welcome(0, inbox=4)
+    assert talk.asked() == []
+    assert talk.whisper(4, 5, 5) == [5]
+    assert talk.whisper(7) == []
+    request = talk.ask()
+    assert (request["type"], request["roomId"], request["after"]) == ("history", "inbox#u", 5)
+    assert seqs_of(talk.inbox_page(request["clientId"], [private(6), private(7)], 7)) == [6, 7]
+
+
+def test_a_private_message_may_overtake_the_welcome() -> None:
+    """It waits, and counts: whoever is pushed it was there."""
+    talk = Talk(head=None)
+    assert talk.whisper(3) == []
+    assert seqs_of(talk.welcome(0, inbox=3)) == [3]
+
+
+def test_another_s_inbox_is_not_followed() -> None:
+    """What the service should never send does not reach the user."""
+    talk = Talk()
+    words = {"senderId": "s", "senderName": "S", "targetUserId": "eve", "message": "x", "messageId": "m"}
+    place = {"roomId": "inbox#eve", "epoch": 1, "seq": 1, "timestamp": 1, "sentAt": 1}
+    assert list(talk.give("private_message", **words, **place)) == []
+    assert talk.session.cursor("inbox#eve") is None
+
+
+def test_after_a_reconnect_the_welcome_tells_of_the_inbox() -> None:
+    """Rooms are joined with `since`; the inbox is only asked for what is missing."""
+    talk = Talk()
+    talk.whisper(1, 3)
+    talk.asked()
+    (rejoin,) = talk.reconnect()
+    assert (rejoin["type"], rejoin["roomId"]) == ("join_room", "den")
+    talk.welcome(0, inbox=4)
+    assert talk.ask()["after"] == 1
+
+
+def test_a_lost_welcome_after_a_reconnect_is_made_up_for() -> None:
+    """By a ping, whose answer says where the inbox is."""
+    talk = Talk()
+    talk.reconnect()
+    talk.now += WELCOME_WITHIN
+    talk.session.tick(talk.now)
+    pings = [it for it in talk.asked() if it["type"] == "ping"]
+    assert [it["cursors"] for it in pings] == [{"den": 0, "inbox#u": 0}]
+    talk.give("pong", clientId=pings[0]["clientId"], time=1, heads={"inbox#u": {"epoch": 1, "seq": 2}})
+    assert talk.ask()["roomId"] == "inbox#u"
+
+
+def test_one_private_message_to_a_user_is_under_way() -> None:
+    """Others don't wait for it."""
+    talk = Talk()
+    for target, text in (("bob", "one"), ("bob", "two"), ("eve", "three")):
+        talk.session.send_private(target, text, talk.now)
+    talk.session.send("den", "four", talk.now)
+    assert [it["message"] for it in talk.asked()] == ["one", "three", "four"]
+    (ack,) = talk.private_ack("id-1", 1)
+    assert isinstance(ack, Ack)
+    assert ack.online is True
+    assert talk.ask() == {"type": "private_message", "clientId": "id-2", "targetUserId": "bob", "message": "two"}
+
+
+def test_the_seq_of_an_ack_is_had() -> None:
+    """The sending connection is not pushed its own copy: no gap, nothing to show, also if history brings it again."""
+    talk = Talk()
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    assert seqs_of(talk.private_ack("id-1", 1)) == []
+    assert talk.whisper(2) == [2]
+    assert talk.asked() == []
+    talk.session.send_private("bob", "mine too", talk.now)
+    talk.asked()
+    assert seqs_of(talk.private_ack("id-2", 4)) == []
+    request = talk.ask()
+    assert request["after"] == 2
+    page = [private(3), private(4, sender="u", target="bob", text="mine too")]
+    assert seqs_of(talk.inbox_page(request["clientId"], page, 4)) == [3]
+    assert talk.session.cursor("inbox#u") == (1, 4)
+
+
+def test_an_ack_before_the_welcome_is_counted() -> None:
+    """Whichever is first."""
+    talk = Talk(head=None)
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    talk.private_ack("id-1", 3)
+    assert talk.whisper(4) == []
+    assert seqs_of(talk.welcome(0, inbox=4)) == [4]
+    assert talk.asked() == []
+
+
+@pytest.mark.parametrize("reconnect", [False, True])
+def test_an_own_copy_before_its_ack_is_passed_over(reconnect: bool) -> None:
+    """A gap, or a lost ack, has history bring it: it holds nothing up, and is no news to who is sending it."""
+    talk = Talk()
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    if reconnect:
+        assert [it["type"] for it in talk.reconnect()] == ["private_message", "join_room"]
+        talk.welcome(0, inbox=2)
+    else:
+        talk.whisper(2)
+    request = talk.ask()
+    assert (request["type"], request["after"]) == ("history", 0)
+    page = [private(1, sender="u", target="bob", text="mine"), private(2)]
+    assert seqs_of(talk.inbox_page(request["clientId"], page, 2)) == [2]
+    (ack,) = talk.private_ack("id-1", 1)
+    assert isinstance(ack, Ack)
+    assert talk.whisper(3) == [3]
+
+
+def test_the_copies_of_another_device_are_released() -> None:
+    """Those with another text, or another target; and of two with the same text one."""
+    talk = Talk()
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    assert talk.whisper(1, sender="u", target="bob", text="theirs") == [1]
+    assert talk.whisper(2, sender="u", target="eve", text="mine") == [2]
+    assert talk.whisper(3, sender="u", target="bob", text="mine") == []
+    assert talk.whisper(4, sender="u", target="bob", text="mine") == [4]
+    assert seqs_of(talk.private_ack("id-1", 5)) == []
+    own = private(5, sender="u", target="bob", text="mine")
+    assert seqs_of(talk.inbox_page(talk.ask()["clientId"], [own], 5)) == [5]
+
+
+def test_an_anonymous_user_may_become_another() -> None:
+    """The inbox of before is closed: what it held is given, and the gap is named."""
+    talk = Talk()
+    talk.whisper(2)
+    talk.reconnect()
+    (welcome, missed, entry) = talk.welcome(0, user="v")
+    assert isinstance(welcome, Welcome)
+    assert missed == Missed(room_id="inbox#u", epoch=1, first=1, last=1)
+    assert seqs_of([entry]) == [2]
+    assert talk.session.cursor("inbox#v") == (1, 0)
+
+
+# ------------------------------------------------------------------------------------------------ what is in no log
+
+
+def test_who_comes_and_goes_is_passed_on() -> None:
+    """As it comes, of every room."""
+    talk = Talk()
+    times = {"roomId": "attic", "timestamp": 1, "sentAt": 1}
+    released = [
+        *talk.give("user_joined", userId="a", username="A", **times),
+        *talk.give("user_left", userId="a", username="A", **times),
+        *talk.give("typing", userId="a", username="A", **times),
+        *talk.give("room_stats", activeUsers=77, **times),
+    ]
+    assert [type(it) for it in released] == [UserJoined, UserLeft, UserTyping, RoomStats]
+
+
+def test_rooms_and_members_are_asked_page_by_page() -> None:
+    """The replies are the user's."""
+    talk = Talk()
+    talk.session.list_rooms(talk.now, cursor="m")
+    talk.session.list_members("den", talk.now)
+    rooms, members = talk.asked()
+    assert rooms == {"type": "room_list", "clientId": "id-1", "cursor": "m"}
+    assert members == {"type": "members", "clientId": "id-2", "roomId": "den"}
+    (page,) = talk.give("room_list", clientId="id-1", rooms=[])
+    assert isinstance(page, RoomList)
+    (who,) = talk.give("members", clientId="id-2", roomId="den", members=[{"userId": "a", "username": "A"}])
+    assert isinstance(who, MemberList)
+    assert not talk.session.busy
+
+
+def test_typing_waits_for_nothing() -> None:
+    """It is sent once, and only over an open connection."""
+    talk = Talk()
+    talk.session.typing("den")
+    assert talk.ask() == {"type": "typing", "roomId": "den"}
+    assert not talk.session.busy
+    talk.session.disconnected()
+    talk.session.typing("den")
+    talk.session.connected(talk.now)
+    assert [it["type"] for it in talk.asked()] == ["join_room"]
+
+
 # ------------------------------------------------------------------------------------------------ reconnects
+
+
+def test_a_connection_grows_stale() -> None:
+    """At `reconnectAt`, counted from `sentAt`; the next one begins afresh."""
+    talk = Talk()
+    assert not talk.session.stale(talk.now + LIFE - 1)
+    assert talk.session.stale(talk.now + LIFE)
+    dues = set()
+    while (due := talk.session.due()) is not None and not talk.session.stale(due):
+        dues.add(due)
+        talk.session.tick(due)
+        for ping in talk.asked():
+            talk.now = due
+            talk.give("pong", clientId=ping["clientId"], time=1, heads={})
+    assert due == 100 + LIFE
+    assert len(dues) == pytest.approx(LIFE / PING_EVERY, rel=0.25)
+    talk.now = due
+    talk.reconnect()
+    assert not talk.session.stale(talk.now)
+    talk.welcome(0)
+    assert talk.session.stale(talk.now + LIFE)
+
+
+def test_the_recipe_does_not_grow_stale() -> None:
+    """It would miss what is said between two connections; let it be cut."""
+    talk = Talk("recipe")
+    assert not talk.session.stale(talk.now + 2 * LIFE)
+
+
+def test_a_connection_may_enter_by_another_room() -> None:
+    """Where the one to name is closed: every room followed, then `general`, which is left again."""
+    talk = Talk()
+    talk.session.join("attic", talk.now)
+    talk.give("joined", clientId=talk.ask()["clientId"], roomId="attic", epoch=1, head=0, recovered=False, events=[])
+    assert talk.session.entrances == ["den", "attic", "general"]
+    talk.session.disconnected()
+    talk.session.connected(talk.now, "general")
+    requests = [(it["type"], it["roomId"]) for it in talk.asked()]
+    assert requests == [("join_room", "den"), ("join_room", "attic"), ("leave_room", "general")]
 
 
 def test_rooms_are_joined_again_with_since() -> None:
@@ -468,3 +734,41 @@ def test_the_recipe_moves_from_room_to_room() -> None:
     assert talk.push(1, room="attic") == [1]
     talk.session.disconnected()
     assert talk.session.room == "attic"
+
+
+def test_the_recipe_s_inbox_is_ordered() -> None:
+    """Each once; what it sent is had; after a break it begins where the welcome says."""
+    talk = Talk("recipe")
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    assert talk.whisper(3, 1) == [1]
+    assert seqs_of(talk.private_ack("id-1", 2)) == [3]
+    assert talk.whisper(5) == []
+    assert seqs_of(talk.session.disconnected()) == [5]
+    talk.session.connected(talk.now)
+    talk.welcome(0, inbox=8)
+    assert talk.whisper(8, 9) == [9]
+    assert talk.asked() == []
+
+
+def test_the_recipe_may_enter_by_another_room() -> None:
+    """It is where it entered."""
+    talk = Talk("recipe")
+    talk.session.disconnected()
+    talk.session.connected(talk.now, "general")
+    assert talk.session.room == "general"
+    assert talk.push(1) == []
+
+
+def test_the_recipe_can_t_ask_for_what_it_passes_over() -> None:
+    """So it takes no copy for its own but the one its ack names, however late that comes."""
+    talk = Talk("recipe")
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    assert talk.whisper(1, sender="u", target="bob", text="mine") == [1]
+    for _ in range(TRIES):
+        talk.now += REPLY_WITHIN
+        talk.session.tick(talk.now)
+    assert not talk.session.busy
+    talk.private_ack("id-1", 2)
+    assert talk.whisper(3) == [3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import pytest
 
 from domain.errors import BadSetting
+from loadtest.clients import LoadClient
+from loadtest.ledger import Ledger
 from loadtest.plan import Plan, plan_messages, reserve_sockets
 from loadtest.report import percentiles
 from loadtest.run import run
@@ -44,6 +48,10 @@ async def test_a_clean_run(server: RoomServer, dialect: str) -> None:
     assert (result["messages"]["sent"], result["messages"]["acknowledged"]) == (30, 30)
     assert (result["deliveries"]["expected"], result["deliveries"]["received"]) == (120, 120)
     assert result["frames"]["entries_per_frame"] == 1
+    by_type = result["frames"]["by_type"]
+    assert result["frames"]["received"] == sum(by_type.values())
+    # How much of the going is seen depends on who is gone first.
+    assert by_type | {"user_left": 0} == {"chat": 120, "ack": 30, "user_joined": 30, "welcome": 12, "user_left": 0}
     for key in ("latency_ms", "ack_ms", "time_to_last_ms"):
         assert 0 < result[key]["p50"] <= result[key]["p95"] <= result[key]["p99"] <= result[key]["max"]
     assert (result["posts"], result["queue"], result["cost_usd"]) == (None, None, None)
@@ -125,6 +133,42 @@ async def test_a_client_whose_socket_breaks_comes_back(server: RoomServer, diale
     assert (result["deliveries"]["received"], result["clients"]["reconnects"]) == (owed, 1)
 
 
+async def test_sockets_are_renewed(server: RoomServer) -> None:
+    """At `reconnectAt` every client opens its next socket, and misses nothing."""
+    server.life_ms = 300
+    result = (await run(plan_for(server, seconds=1.5, rate=40))).as_json()
+    assert (result["audit"], result["deliveries"]["received"]) == ("clean", 240)
+    assert result["clients"]["reconnects"] >= 12
+
+
+async def test_a_client_vanishes(server: RoomServer) -> None:
+    """Without a close frame and for good; what it was owed ends there."""
+    plan = plan_for(server)
+    clients = [LoadClient(number, plan, Ledger(random.Random(0)), random.Random(0)) for number in (0, 3)]
+    assert all([await it.connect() for it in clients])
+    await asyncio.gather(*(ready(it) for it in clients))
+    clients[0].vanish()
+    await server.gone("load-test-0")
+    await server.say("load-test-0", "hello?")
+    clients[1].ping()
+    await settled(clients[1])
+    assert [len(it.log.released) for it in clients] == [0, 1]
+    assert [it.until is None for client in clients for it in client.log.memberships] == [False, True]
+    await asyncio.gather(*(it.close() for it in clients))
+    assert server.codes["load-test-0"] == 1006
+    assert (len(server.queries), [it.reconnects for it in clients]) == (2, [0, 0])
+
+
+async def ready(client: LoadClient) -> None:
+    while not client.ready:  # noqa: ASYNC110  # it tells nobody
+        await asyncio.sleep(0.001)
+
+
+async def settled(client: LoadClient) -> None:
+    while client.session.busy:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+
 async def test_nobody_is_let_in(server: RoomServer) -> None:
     """The reasons are counted; such a run proves nothing."""
     server.refuse = 429
@@ -151,9 +195,13 @@ async def test_a_twin_is_asked_what_it_did(server: RoomServer) -> None:
         server.status["queues"]["interactive"]["dead"] = 3
         return False
 
+    def welcome(phase: str, done: int, total: int) -> None:
+        assert server.status is not None
+        server.status["posts"]["sent"] += phase == "connect"
+
     server.drop = work
-    result = (await run(plan_for(server))).as_json()
-    assert result["posts"] == {"sent": 120, "gone": 0, "throttled": 0, "failed": 0}
+    result = (await run(plan_for(server), welcome)).as_json()
+    assert result["posts"] == {"sent": 132, "gone": 0, "throttled": 0, "failed": 0, "at_ready": 12}
     assert result["queue"] == {"sent": 0, "received": 0, "dead": 2, "left": 0}
     assert result["cost_usd"]["dynamodb"] == pytest.approx(240 * 0.125e-6, abs=1e-6)
 

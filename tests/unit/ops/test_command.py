@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from client.connection import connect
 from tests.unit.client.room_server import RoomServer
 
+TIMES = {"timestamp": 1, "sentAt": 1000}
 NOBODY = "ws://127.0.0.1:9/dev"
 """The discard port: nothing listens there."""
 
@@ -104,15 +106,16 @@ async def test_chat_shows_what_others_say(server: RoomServer) -> None:
     process.stdin.write(b"/quit\n")
     out, err = await process.communicate()
     assert (process.returncode, out, err) == (0, b"", b"")
-    assert [it["message"] for it in server.rooms["den"].log if it["senderId"] == "ada"] == ["hello"]
-    assert [it["message"] for it in server.rooms["attic"].log] == ["up here"]
+    assert server.said("den", "ada") == ["hello"]
+    assert server.said("attic", "ada") == ["up here"]
 
 
 async def test_chat_obeys_its_commands(server: RoomServer) -> None:
     """Each command, its mistakes, and the end of the input as /quit."""
     await server.say("general", "old news", user="bob")
     server.refusals = [{"code": "MUTED", "message": "You are muted in this room"}]
-    typed = "/history\n/history x\nhush\n/nonsense\n/join\n/leave\n/leave\nhello?\n/help\n/join general\n/history 1"
+    typed = "/history\n/history x\nhush\n/nonsense\n/join\n/leave\n/leave\nhello?\n/members\n/help\n/join general\n"
+    typed += "/history 1"
     status, out, err = await roomcast("chat", "--url", server.url, "--user", "ada", typed=typed)
     assert (status, err) == (0, "")
     lines = [it for it in out.splitlines() if not it.startswith(("* ", "/", "TEXT")) or "left" in it]
@@ -125,8 +128,51 @@ async def test_chat_obeys_its_commands(server: RoomServer) -> None:
         "* you have left general",
         "! you are in no room",
         "! you are in no room; /join ROOM",
+        "! you are in no room; /join ROOM",
         "    1  bob: old news",
     ]
+
+
+async def test_chat_shows_who_comes_and_goes(server: RoomServer) -> None:
+    """Joins and leaves of others by name, in a large room their number, each number once."""
+    server.roster_limit = 2
+    process = await start("chat", "--url", server.url, "--user", "ada")
+    assert process.stdout is not None
+    assert b"You are ada" in await process.stdout.readline()
+    async with connect(server.url, user="bob", name="Bob"):
+        assert await process.stdout.readline() == b"* Bob has joined\n"
+        async with connect(server.url, user="eve"):
+            assert await process.stdout.readline() == b"* 3 are here\n"
+            await server.tell("ada", {"type": "room_stats", "data": {"roomId": "den", "activeUsers": 9, **TIMES}})
+            await server.tell("ada", {"type": "room_stats", "data": {"roomId": "general", "activeUsers": 3, **TIMES}})
+            assert await process.stdout.readline() == b"* [den] 9 are here\n"
+        assert await process.stdout.readline() == b"* eve has left\n"
+    assert await process.stdout.readline() == b"* Bob has left\n"
+    out, err = await process.communicate(b"/quit\n")
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+async def test_chat_in_private(server: RoomServer) -> None:
+    """Marked, also the copies from the user's other devices; who is not there is named, and who never was."""
+    process = await start("chat", "--url", server.url, "--user", "ada")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert b"You are ada" in await process.stdout.readline()
+    await server.whisper("ada", "psst", user="bob")
+    assert await process.stdout.readline() == b"(private) bob: psst\n"
+    await server.whisper("bob", "what?", user="ada")
+    assert await process.stdout.readline() == b"(private) you to bob: what?\n"
+    process.stdin.write(b"/private bob say it\n/private nobody hello\n/private bob\n/rooms\n/members\n/quit\n")
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().splitlines() == [
+        "* bob is not here; they find it when they are",
+        "! Target user not found or offline (USER_OFFLINE)",
+        "! to whom, and what? /private USER TEXT",
+        "* general: 1 here  General",
+        "* in general: ada",
+    ]
+    assert server.said("inbox#bob", "ada") == ["what?", "say it"]
 
 
 async def test_chat_without_a_service() -> None:

@@ -1,0 +1,61 @@
+"""The example in docs/client.md is run as it stands, and its calls and events are the SDK's."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from client import events
+from client.connection import Connection, connect
+from domain import protocol
+from tests.unit.client.room_server import RoomServer
+
+GUIDE = (Path(__file__).parents[3] / "docs/client.md").read_text()
+URL = "ws://127.0.0.1:8081/dev"
+
+
+async def test_the_example_runs() -> None:
+    """Against a room server, in a process of its own, with Bob there."""
+    (example,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert example.count(URL) == 1
+    async with RoomServer() as server, connect(server.url, user="bob", name="Bob", room="kitchen") as bob:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", example.replace(URL, server.url)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async for event in bob.events():
+            if isinstance(event, protocol.PrivateMessage):
+                await server.say("kitchen", "Ready!", user="cook")
+                await bob.send_private(event.sender_id, f"“{event.message}” Yes!")
+                break
+        out, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (0, "")
+    lines = out.decode().splitlines()
+    assert lines[0] == "stored as number 1"
+    assert lines[1:3] == ["Bob is in the kitchen", "Ada is in the kitchen"]
+    assert lines[3] == "Bob has it"
+    assert "[general] Ada: Hello" in lines
+    assert "[kitchen] cook: Ready!" in lines
+    assert lines[-1] == "(private) Bob: “Are you coming?” Yes!"
+
+
+def test_the_guide_names_what_there_is() -> None:
+    """Every call with its arguments, every event."""
+    for name, arguments in re.findall(r"`(?:await )?me\.(\w+)\((.*?)\)`", GUIDE):
+        parameters = list(inspect.signature(getattr(Connection, name)).parameters)[1:]
+        assert [it.strip(" =") for it in arguments.split(",") if it] == parameters, name
+    keywords = re.search(r"`connect\(url, (.*?)\)`", GUIDE)
+    assert keywords is not None
+    assert {it.strip(" =") for it in keywords[1].split(",")} <= set(inspect.signature(connect).parameters)
+    listed = GUIDE.split("## Events")[1].split("\n## ")[0]
+    names = [it for bold in re.findall(r"^- (\*\*.*?:?)(?::|,|$| that)", listed, re.MULTILINE) for it in words(bold)]
+    assert names
+    assert [it for it in names if not hasattr(protocol, it) and not hasattr(events, it)] == []
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"`(\w+)`", text)

@@ -41,12 +41,6 @@ class Following:
     def placed(self) -> bool:
         return self.cursor != UNPLACED
 
-    def has(self, event: LogEvent) -> bool:
-        """Whether this entry has come before, or will not be waited for."""
-        return event.epoch < self.epoch or (
-            event.epoch == self.epoch and (event.seq <= self.cursor or event.seq in self.held)
-        )
-
     def arrive(self, event: LogEvent) -> Sequence[LogEvent]:
         """An entry came; returns those that are now next in order."""
         if event.epoch == self.epoch and event.seq == self.cursor + 1 and not self.held:

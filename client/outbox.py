@@ -36,8 +36,6 @@ class Pending:
     """Asked by the session for its own ends: it is never given up, and the user never sees the reply."""
     tries: int = 0
     due: float = math.inf
-    copy: int | None = None
-    """Of a private message: the seq of its own copy in the inbox, where that came before the answer."""
 
     @property
     def patient(self) -> bool:

@@ -263,10 +263,8 @@ class Session:
         following = self._rooms.get(event.room_id) or self._met(event.room_id)
         if following is None:
             return ()
-        if following is self._inbox and self._is_own_copy(event, following):
-            released = following.pass_over(event.epoch, event.seq)
-        else:
-            released = following.arrive(event)
+        own = self._is_own_copy(event)
+        released = following.pass_over(event.epoch, event.seq) if own else following.arrive(event)
         if following.behind:
             self._fill(following, now)
         return released
@@ -306,11 +304,7 @@ class Session:
         following = self._met(ack.room_id) if ack.room_id.startswith(_INBOX) else None
         if following is None or (pending is None and self.dialect == "v1"):
             return (ack,)
-        if pending is None or pending.copy in {None, ack.seq}:
-            released = following.pass_over(ack.epoch, ack.seq)
-        else:
-            # What was passed over was the same text from another device: this copy is released in its stead.
-            released = following.place(ack.epoch, ack.seq)
+        released = following.pass_over(ack.epoch, ack.seq)
         if following.behind:
             self._fill(following, now)
         return [ack, *released]
@@ -348,7 +342,7 @@ class Session:
         entries = self._entries(page.entries)
         released: list[Released] = []
         for event in entries:
-            if self._is_own_copy(event, following):
+            if self._is_own_copy(event):
                 released += following.pass_over(event.epoch, event.seq)
         if page.epoch == following.epoch:
             last = entries[-1].seq if entries else following.cursor
@@ -411,18 +405,13 @@ class Session:
     def _inboxes(self) -> Sequence[Following]:
         return () if self._inbox is None else (self._inbox,)
 
-    def _is_own_copy(self, event: LogEvent, inbox: Following) -> bool:
-        """Whether this is the private message that we are sending: its answer may come later, or be lost. No field
-        tells our own copy from another device's, but the one under way to that user has the same text."""
-        if not isinstance(event, PrivateMessage) or event.sender_id != self.user or self.dialect == "recipe":
-            return False
-        pending = self._outbox.first(_INBOX + event.target_user_id)
-        if pending is None or pending.copy is not None or inbox.has(event):
-            return False
-        if not isinstance(pending.request, SendPrivateMessage) or pending.request.message != event.message:
-            return False
-        pending.copy = event.seq
-        return True
+    def _is_own_copy(self, event: LogEvent) -> bool:
+        """Whether this is a private message that we are sending: its answer may come later, or be lost."""
+        return (
+            isinstance(event, PrivateMessage)
+            and event.client_id is not UNSET
+            and self._outbox.waiting(event.client_id) is not None
+        )
 
     def _joining(self, room: str) -> bool:
         pending = self._outbox.first(room)

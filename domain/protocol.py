@@ -374,6 +374,8 @@ class PrivateMessage(Event, frozen=True, kw_only=True):
     sent_at: int
     epoch: int
     seq: int
+    client_id: str | UnsetType = UNSET
+    """In the sender's copy: the request's, by which a client knows what it sent itself."""
 
 
 class UserJoined(Event, frozen=True, kw_only=True):

@@ -35,20 +35,10 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
             raise Refused("USER_OFFLINE", "Target user not found or offline")
         inbox, membership = check_may_send(sending, own, now)
         # Who writes to themselves has one inbox, and one entry.
-        appends = [
-            Append(
-                room,
-                Entry(
-                    seq=room.head + 1,
-                    type="private_message",
-                    at=now,
-                    sender=caller.user,
-                    body=body,
-                    origin=caller.connection if room is inbox else None,
-                ),
-            )
-            for room in ([inbox] if theirs == own else [inbox, target])
-        ]
+        copy = body if request.client_id is None else {**body, "clientId": request.client_id}
+        appends = [Append(inbox, _entry(inbox, caller, copy, now, caller.connection))]
+        if theirs != own:
+            appends.append(Append(target, _entry(target, caller, body, now)))
         ack = Ack(
             client_id=request.client_id,
             message_id=body["messageId"],
@@ -60,6 +50,10 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
         return Draft(appends, membership, ack)
 
     return await commit(ports, caller, request, list(dict.fromkeys([own, theirs])), draft)
+
+
+def _entry(inbox: Room, caller: Caller, body: dict[str, str], now: int, origin: str | None = None) -> Entry:
+    return Entry(seq=inbox.head + 1, type="private_message", at=now, sender=caller.user, body=dict(body), origin=origin)
 
 
 async def _is_online(ports: Ports, inbox: Room, now: int) -> bool:

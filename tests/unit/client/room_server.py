@@ -226,7 +226,8 @@ class RoomServer:
         if key not in self._once:
             words = {"senderId": client.user, "senderName": client.name, "targetUserId": request["targetUserId"]}
             words["message"] = request["message"]
-            copy = await self._append(own, "private_message", words, origin=client)
+            own_words = {**words, "clientId": request["clientId"]}
+            copy = await self._append(own, "private_message", own_words, origin=client)
             if theirs != own:
                 await self._append(theirs, "private_message", words)
             self._once[key] = {**_place(copy), "online": bool(self.rooms[theirs].members)}

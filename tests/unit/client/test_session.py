@@ -112,8 +112,11 @@ def chat(seq: int, epoch: int = 1, room: str = "den") -> str:
     return event("chat", roomId=room, epoch=epoch, seq=seq, timestamp=1, sentAt=1000, **words)
 
 
-def private(seq: int, *, sender: str = "bob", target: str = "u", text: str | None = None) -> str:
+def private(
+    seq: int, *, sender: str = "bob", target: str = "u", text: str | None = None, client_id: str | None = None
+) -> str:
     words = {"messageId": f"p{seq}", "senderId": sender, "senderName": "S", "targetUserId": target}
+    words |= {} if client_id is None else {"clientId": client_id}
     place = {"roomId": "inbox#u", "epoch": 1, "seq": seq, "timestamp": 1, "sentAt": 1000}
     return event("private_message", **words, **place, message=text or f"text {seq}")
 
@@ -524,7 +527,7 @@ def test_an_own_copy_before_its_ack_is_passed_over(reconnect: bool) -> None:
         talk.whisper(2)
     request = talk.ask()
     assert (request["type"], request["after"]) == ("history", 0)
-    page = [private(1, sender="u", target="bob", text="mine"), private(2)]
+    page = [private(1, sender="u", target="bob", client_id="id-1"), private(2)]
     assert seqs_of(talk.inbox_page(request["clientId"], page, 2)) == [2]
     (ack,) = talk.private_ack("id-1", 1)
     assert isinstance(ack, Ack)
@@ -532,17 +535,15 @@ def test_an_own_copy_before_its_ack_is_passed_over(reconnect: bool) -> None:
 
 
 def test_the_copies_of_another_device_are_released() -> None:
-    """Those with another text, or another target; and of two with the same text one."""
+    """The `clientId` in a copy tells whose it is, also of two with the same words."""
     talk = Talk()
     talk.session.send_private("bob", "mine", talk.now)
     talk.asked()
-    assert talk.whisper(1, sender="u", target="bob", text="theirs") == [1]
-    assert talk.whisper(2, sender="u", target="eve", text="mine") == [2]
-    assert talk.whisper(3, sender="u", target="bob", text="mine") == []
-    assert talk.whisper(4, sender="u", target="bob", text="mine") == [4]
-    assert seqs_of(talk.private_ack("id-1", 5)) == []
-    own = private(5, sender="u", target="bob", text="mine")
-    assert seqs_of(talk.inbox_page(talk.ask()["clientId"], [own], 5)) == [5]
+    assert talk.whisper(1, sender="u", target="bob", text="mine", client_id="another-1") == [1]
+    assert talk.whisper(2, sender="u", target="bob", text="mine", client_id="id-1") == []
+    assert talk.whisper(3, sender="u", target="bob", text="mine") == [3]
+    assert seqs_of(talk.private_ack("id-1", 2)) == []
+    assert talk.whisper(2, sender="u", target="bob", text="mine", client_id="id-1") == []
 
 
 def test_an_anonymous_user_may_become_another() -> None:

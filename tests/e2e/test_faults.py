@@ -149,3 +149,29 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         session_of_bob = await store.session(gone)
         assert (session_of_bob.connection, list(session_of_bob.memberships)) == (None, [])
         assert here.worker.counts["purged"] == 1
+
+
+async def test_a_poison_job_ends_in_the_dead_letter_queue(tmp_path: Path) -> None:
+    """Its cause is in the log, what it says is not; the room that it was meant for goes on."""
+    async with Twin(state=tmp_path) as twin, person(twin.ws_url, "ada", "tea") as ada:
+        queues = await twin.cloud.create_queues(PREFIX, twin.lanes.values())
+        store = DynamoStore(twin.cloud.dynamodb, table_names(PREFIX))
+        room = await store.room("tea")
+        assert room is not None
+        await twin.cloud.sqs.send_message(
+            QueueUrl=queues.urls["interactive"],
+            MessageBody='{"kind":"doorbell","said":"a secret"}',
+            MessageGroupId=str(ShardKey("tea", room.epoch, 0)),
+            MessageDeduplicationId="poison",
+        )
+        await ada.say("hello", "tea")
+        await ada.hears("hello")
+        depths = await twin.cloud.queue_depths()
+        assert (depths["interactive"].dead, depths["interactive"].visible) == (1, 0)
+        answer = await twin.cloud.sqs.receive_message(QueueUrl=queues.dead["interactive"])
+        [dead] = answer["Messages"]
+        assert "a secret" in dead["Body"]
+    log = (tmp_path / "logs" / "interactive.log").read_text()
+    assert "unreadable job moved to the dead-letter queue" in log
+    assert "ValidationError" in log
+    assert "a secret" not in log

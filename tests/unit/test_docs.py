@@ -54,6 +54,16 @@ def test_lanes() -> None:
     assert set(rows("Lanes", (ROOT / "docs/architecture.md").read_text())) == set(LANES)
 
 
+def test_tuning() -> None:
+    """The settings of every lane are as the table says."""
+    text = (ROOT / "docs/tuning.md").read_text()
+    documented = rows("", text.replace("# How to tune it\n", "## \n"))
+    for setting, cells in documented.items():
+        for lane, cell in zip(LANES.values(), cells, strict=False):
+            assert float(cell.removesuffix(" s")) == getattr(lane, setting), (lane.name, setting)
+    assert len(documented) == 8
+
+
 @pytest.mark.parametrize("document", ["README.md", *(f"docs/{it.name}" for it in sorted(ROOT.glob("docs/*.md")))])
 def test_links_and_paths(document: str) -> None:
     """Every relative link, and every path in backticks that looks like one of the project's, exists."""

@@ -7,9 +7,9 @@ import contextlib
 from msgspec import Raw
 
 from domain.errors import Unavailable
+from domain.events import UserJoined, UserLeft, encode_event
 from domain.fanout import NOTICE_MS, STATS_EVERY_MS, Notice, Stats
 from domain.ports import BroadcastQueue, Clock, RoomStore, Roster
-from domain.protocol import UserJoined, UserLeft, encode_event
 from domain.rooms import Count, Member, Membership, Rules, ShardKey, is_inbox
 
 __all__ = ["AnnouncingRoster"]

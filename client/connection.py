@@ -27,10 +27,7 @@ from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
 from client.events import Opaque, Released, read_event
 from client.session import Dialect, Session
-from domain.protocol import (
-    HISTORY_LIMIT,
-    ROOT,
-    SUBPROTOCOL,
+from domain.events import (
     Ack,
     Error,
     Event,
@@ -43,6 +40,7 @@ from domain.protocol import (
     RoomList,
     RoomSummary,
 )
+from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL
 
 __all__ = ["Connection", "Page", "connect", "with_query"]
 

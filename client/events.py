@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Raw, Struct
 
-from domain.protocol import Chat, Envelope, Event, PrivateMessage, parse_envelope
+from domain.events import Chat, Envelope, Event, PrivateMessage, parse_envelope
 
 __all__ = [
     "LogEvent",

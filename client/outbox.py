@@ -8,7 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from client.errors import RequestRefused
-from domain.protocol import FRAME_LIMIT, Request, encode_request
+from domain.protocol import FRAME_LIMIT
+from domain.requests import Request, encode_request
 
 __all__ = ["RETRYABLE", "Outbox", "Pending"]
 

@@ -31,32 +31,33 @@ from msgspec import UNSET, Raw
 from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
 from client.following import HELD_LIMIT, Following
 from client.outbox import RETRYABLE, Outbox, Pending
-from domain.protocol import (
-    HISTORY_LIMIT,
-    ROOT,
+from domain.events import (
     Ack,
     Batch,
     Chat,
-    ChatMessage,
     Error,
     Event,
     Head,
     HistoryPage,
-    HistoryRequest,
     Joined,
-    JoinRoom,
-    LeaveRoom,
     Left,
-    ListMembers,
-    ListRooms,
     MemberList,
-    Ping,
     Pong,
     PrivateMessage,
     RoomList,
+    Welcome,
+)
+from domain.protocol import HISTORY_LIMIT, ROOT
+from domain.requests import (
+    ChatMessage,
+    HistoryRequest,
+    JoinRoom,
+    LeaveRoom,
+    ListMembers,
+    ListRooms,
+    Ping,
     SendPrivateMessage,
     Typing,
-    Welcome,
     request_type,
 )
 

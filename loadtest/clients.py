@@ -24,18 +24,8 @@ from websockets.typing import Subprotocol
 from client.connection import with_query
 from client.events import LogEvent
 from client.session import Session
-from domain.protocol import (
-    SUBPROTOCOL,
-    Ack,
-    Chat,
-    Error,
-    Joined,
-    RoomStats,
-    UserJoined,
-    UserLeft,
-    UserTyping,
-    Welcome,
-)
+from domain.events import Ack, Chat, Error, Joined, RoomStats, UserJoined, UserLeft, UserTyping, Welcome
+from domain.protocol import SUBPROTOCOL
 from loadtest.audit import ClientLog, Membership, Receipt
 from loadtest.plan import Plan
 

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 
 from client.outbox import RETRYABLE
-from domain.protocol import Ack, Chat, ChatMessage, Error, encode_request
+from domain.events import Ack, Chat, Error
+from domain.requests import ChatMessage, encode_request
 from loadtest.audit import Receipt
 from loadtest.clients import LoadClient
 from loadtest.plan import Message

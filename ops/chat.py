@@ -13,15 +13,7 @@ from typing import Any
 from client.connection import Connection, connect
 from client.errors import ClientError, RequestRefused
 from client.events import Missed, Released
-from domain.protocol import (
-    Chat,
-    Error,
-    PrivateMessage,
-    RoomStats,
-    UserJoined,
-    UserLeft,
-    Welcome,
-)
+from domain.events import Chat, Error, PrivateMessage, RoomStats, UserJoined, UserLeft, Welcome
 
 __all__ = ["talk"]
 

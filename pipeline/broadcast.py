@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from domain.events import Head, encode_event
 from domain.fanout import (
     NOT_AFTER_MS,
     ROUND_BYTES,
@@ -21,7 +22,7 @@ from domain.fanout import (
     pack,
 )
 from domain.ports import Ports
-from domain.protocol import FRAME_LIMIT, Head, encode_event
+from domain.protocol import FRAME_LIMIT
 from domain.rooms import Dialect, Entry, Member, ShardKey
 from pipeline.posting import RESERVE, Poster, TimeLeft
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from domain.errors import PostFailed
+from domain.events import RoomHead, RoomStats, UserJoined, Welcome, encode_event
 from domain.fanout import Arrived, Notice, Outcome, Stats, pack
 from domain.ports import Ports
-from domain.protocol import RoomHead, RoomStats, UserJoined, Welcome, encode_event
 from domain.rooms import Member, ShardKey
 from pipeline.posting import Poster, TimeLeft
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from domain.errors import Refused
+from domain.events import Ack
 from domain.ports import Ports
-from domain.protocol import Ack, ChatMessage
+from domain.requests import ChatMessage
 from domain.rooms import Append, Entry, Sending, check_may_send
 from services.caller import Caller
 from services.sending import Draft, commit, new_message_id, refuse_large

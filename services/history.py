@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from msgspec import UNSET, Raw
 
 from domain.errors import Refused
+from domain.events import HistoryPage, encode_event
 from domain.fanout import encode_entry
 from domain.ports import Ports
-from domain.protocol import FRAME_LIMIT, HistoryPage, HistoryRequest, encode_event
+from domain.protocol import FRAME_LIMIT
+from domain.requests import HistoryRequest
 from domain.rooms import Entry, Room, check_room_open
 from services.caller import Caller
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from domain.errors import Refused
+from domain.events import MemberList, MemberSummary, RoomList, RoomSummary, encode_event
 from domain.ports import Ports
-from domain.protocol import (
-    FRAME_LIMIT,
-    LIST_LIMIT,
-    ListMembers,
-    ListRooms,
-    MemberList,
-    MemberSummary,
-    RoomList,
-    RoomSummary,
-    encode_event,
-)
+from domain.protocol import FRAME_LIMIT, LIST_LIMIT
+from domain.requests import ListMembers, ListRooms
 from domain.rooms import Directory, Room, ShardKey, check_room_open
 from services.caller import Caller
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec import Raw
 
 from domain.errors import Refused
+from domain.events import Pong, RoomHead, UserTyping, encode_event
 from domain.fanout import NOTICE_MS, Notice
 from domain.ports import Ports
-from domain.protocol import Ping, Pong, RoomHead, Typing, UserTyping, encode_event
+from domain.requests import Ping, Typing
 from domain.rooms import lease_end
 from services.caller import Caller
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from domain.errors import Refused
+from domain.events import Ack
 from domain.ports import Ports
-from domain.protocol import REQUESTS, Ack, SendPrivateMessage, request_type
+from domain.requests import REQUESTS, SendPrivateMessage, request_type
 from domain.rooms import Append, Entry, Room, Sending, ShardKey, check_may_send, inbox_of
 from services.caller import Caller
 from services.sending import Draft, commit, new_message_id, refuse_large

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from domain.errors import Refused, Unavailable
+from domain.events import Error, encode_event
 from domain.ports import Ports
-from domain.protocol import (
+from domain.requests import (
     ChatMessage,
-    Error,
     HistoryRequest,
     JoinRoom,
     LeaveRoom,
@@ -19,7 +19,6 @@ from domain.protocol import (
     Request,
     SendPrivateMessage,
     Typing,
-    encode_event,
     parse_request,
     request_head,
 )

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import msgspec
 
 from domain.errors import Conflict, Refused, Unavailable
+from domain.events import Event, encode_event
 from domain.fanout import Doorbell, encode_entry
 from domain.ports import Ports
-from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT, Event, Request, encode_event, encode_request
+from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
+from domain.requests import Request, encode_request
 from domain.rooms import ONCE_RETENTION_MS, Append, Membership, Once, Ring, Sending
 from services.caller import Caller
 from services.patience import Patience

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from msgspec import Raw
 
 from domain.errors import Conflict, Refused, Unavailable
+from domain.events import Joined, Left, encode_event
 from domain.fanout import WELCOME_MS, Arrived
 from domain.ports import Ports
-from domain.protocol import HISTORY_LIMIT, ROOT, Joined, JoinRoom, LeaveRoom, Left, encode_event
+from domain.protocol import HISTORY_LIMIT, ROOT
+from domain.requests import JoinRoom, LeaveRoom
 from domain.rooms import (
     LIFETIME_MS,
     RECONNECT_BEFORE_MS,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domain.protocol import Chat, encode_event
+from domain.events import Chat, encode_event
 from loadtest.bench.audience import Audience
 from loadtest.bench.children import BenchError, Peer
 from loadtest.bench.stage import RECIPE_SECONDS, start_stage

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from client.connection import Connection, connect
-from domain.protocol import Chat, Welcome
+from domain.events import Chat, Welcome
 from domain.rooms import LEASE_MS
 from tests.e2e.people import Person, person
 from tests.inline import InlineService

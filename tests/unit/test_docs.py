@@ -6,8 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from domain.events import EVENTS
 from domain.lanes import LANES
-from domain.protocol import ERROR_CODES, EVENTS, REQUESTS
+from domain.protocol import ERROR_CODES
+from domain.requests import REQUESTS
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()

@@ -13,7 +13,7 @@ from client.connection import Connection, connect, with_query
 from client.errors import ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
 from client.events import Released
 from client.outbox import REPLY_WITHIN
-from domain.protocol import (
+from domain.events import (
     Chat,
     Error,
     Joined,

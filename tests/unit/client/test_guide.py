@@ -8,9 +8,9 @@ import re
 import sys
 from pathlib import Path
 
-from client import events
+from client import events as sdk_events
 from client.connection import Connection, connect
-from domain import protocol
+from domain import events as wire_events
 from tests.unit.client.room_server import RoomServer
 
 GUIDE = (Path(__file__).parents[3] / "docs/client.md").read_text()
@@ -28,7 +28,7 @@ async def test_the_example_runs() -> None:
             stderr=asyncio.subprocess.PIPE,
         )
         async for event in bob.events():
-            if isinstance(event, protocol.PrivateMessage):
+            if isinstance(event, wire_events.PrivateMessage):
                 await server.say("kitchen", "Ready!", user="cook")
                 await bob.send_private(event.sender_id, f"“{event.message}” Yes!")
                 break
@@ -54,7 +54,7 @@ def test_the_guide_names_what_there_is() -> None:
     listed = GUIDE.split("## Events")[1].split("\n## ")[0]
     names = [it for bold in re.findall(r"^- (\*\*.*?:?)(?::|,|$| that)", listed, re.MULTILINE) for it in words(bold)]
     assert names
-    assert [it for it in names if not hasattr(protocol, it) and not hasattr(events, it)] == []
+    assert [it for it in names if not hasattr(wire_events, it) and not hasattr(sdk_events, it)] == []
 
 
 def words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from client.events import Missed, Released
 from client.session import Dialect, Session
-from domain.protocol import Ack, Error, PrivateMessage
+from domain.events import Ack, Error, PrivateMessage
 from tests.unit.client.test_session import event, private
 
 PAGE = 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from client.events import Missed, Released
 from client.session import Dialect, Session
-from domain.protocol import Chat
+from domain.events import Chat
 from tests.unit.client.test_session import chat, event
 
 PAGE = 3

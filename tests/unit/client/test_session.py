@@ -15,7 +15,7 @@ from client.events import LogEvent, Missed, Opaque, Released
 from client.following import HELD_LIMIT
 from client.outbox import REPLY_WITHIN, TRIES
 from client.session import PING_EVERY, WELCOME_WITHIN, Dialect, Session
-from domain.protocol import (
+from domain.events import (
     Ack,
     Chat,
     Error,

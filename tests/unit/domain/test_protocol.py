@@ -8,21 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Refused
-from domain.protocol import (
-    ERROR_CODES,
-    EVENTS,
-    REQUESTS,
-    Chat,
-    ChatMessage,
-    Request,
-    encode_event,
-    encode_request,
-    parse_envelope,
-    parse_request,
-    request_head,
-    valid_id,
-    valid_name,
-)
+from domain.events import EVENTS, Chat, encode_event, parse_envelope
+from domain.protocol import ERROR_CODES, valid_id, valid_name
+from domain.requests import REQUESTS, ChatMessage, Request, encode_request, parse_request, request_head
 from services.requests import USE_CASES
 
 JSON = st.recursive(

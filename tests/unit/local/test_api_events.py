@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from domain.protocol import REQUESTS
+from domain.requests import REQUESTS
 from local.api_events import (
     ROUTES,
     Upgrade,

@@ -1,0 +1,318 @@
+"""Events, service to client: `{"type": …, "data": {…}}`.
+
+Durable events carry `roomId`, `epoch` and `seq` (1, 2, 3 … per room and epoch). `timestamp` is in whole seconds,
+`sentAt`, `time` and `reconnectAt` in milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+__all__ = [
+    "EVENTS",
+    "Ack",
+    "Batch",
+    "Chat",
+    "Envelope",
+    "Error",
+    "Event",
+    "Head",
+    "HistoryPage",
+    "Joined",
+    "Left",
+    "MemberList",
+    "MemberSummary",
+    "Pong",
+    "PrivateMessage",
+    "RoomHead",
+    "RoomList",
+    "RoomStats",
+    "RoomSummary",
+    "UserJoined",
+    "UserLeft",
+    "UserTyping",
+    "Welcome",
+    "encode_event",
+    "parse_envelope",
+]
+
+
+class Event(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The `data` of an event; the class variable `type` is the envelope's."""
+
+    type: ClassVar[str]
+
+
+class RoomHead(Struct, frozen=True, kw_only=True):
+    """Where a room is."""
+
+    epoch: int
+    seq: int
+
+
+class Welcome(Event, frozen=True, kw_only=True):
+    """The first event of a connection: who it is, and where its room stands."""
+
+    type = "welcome"
+    connection_id: str
+    user_id: str
+    room_id: str
+    message: str
+    protocol: int
+    epoch: int
+    head: int
+    inbox: RoomHead
+    """Where the user's inbox, the room `inbox#USER`, stands."""
+    reconnect_at: int
+    """When to open the next socket, in milliseconds since 1970: a while before this one is cut."""
+    timestamp: int
+    sent_at: int
+
+
+class PrivateMessage(Event, frozen=True, kw_only=True):
+    """A private message in an inbox: the target's, or the sender's own copy."""
+
+    type = "private_message"
+    message_id: str
+    room_id: str
+    sender_id: str
+    sender_name: str
+    target_user_id: str
+    message: str
+    timestamp: int
+    sent_at: int
+    epoch: int
+    seq: int
+    client_id: str | UnsetType = UNSET
+    """In the sender's copy: the request's, by which a client knows what it sent itself."""
+
+
+class _AboutUser(Event, frozen=True, kw_only=True):
+    room_id: str
+    user_id: str
+    username: str
+    timestamp: int
+    sent_at: int
+
+
+class UserJoined(_AboutUser, frozen=True, kw_only=True):
+    """Somebody has joined a room that is small enough to tell."""
+
+    type = "user_joined"
+
+
+class UserLeft(_AboutUser, frozen=True, kw_only=True):
+    """Somebody has left a room that is small enough to tell."""
+
+    type = "user_left"
+
+
+class RoomStats(Event, frozen=True, kw_only=True):
+    """How many connections are in a large room, in place of who comes and goes."""
+
+    type = "room_stats"
+    room_id: str
+    active_users: int
+    timestamp: int
+    sent_at: int
+
+
+class UserTyping(_AboutUser, frozen=True, kw_only=True):
+    """Somebody is writing."""
+
+    type = "typing"
+
+
+class Chat(Event, frozen=True, kw_only=True):
+    """A chat message in a room."""
+
+    type = "chat"
+    message_id: str
+    room_id: str
+    sender_id: str
+    sender_name: str
+    message: str
+    timestamp: int
+    sent_at: int
+    epoch: int
+    seq: int
+    reply_to: int | UnsetType = UNSET
+    mentions: list[str] | UnsetType = UNSET
+
+
+class Ack(Event, frozen=True, kw_only=True):
+    """The sender's reply: stored, and handed to the fan-out. Of a private message, the place in the sender's inbox."""
+
+    type = "ack"
+    client_id: str | None = None
+    message_id: str
+    room_id: str
+    epoch: int
+    seq: int
+    online: bool | UnsetType = UNSET
+    """Of a private message: whether its target had an open connection."""
+
+
+class Joined(Event, frozen=True, kw_only=True):
+    """The membership has begun; `events` holds all that followed `since` where `recovered` is true."""
+
+    type = "joined"
+    client_id: str | None = None
+    room_id: str
+    epoch: int
+    head: int
+    recovered: bool
+    events: list[msgspec.Raw]
+
+
+class Left(Event, frozen=True, kw_only=True):
+    """The membership has ended."""
+
+    type = "left"
+    client_id: str | None = None
+    room_id: str
+
+
+class HistoryPage(Event, frozen=True, kw_only=True):
+    """Entries of a room, oldest first. `next` is the `before` or `after` of the page that follows, if one does."""
+
+    type = "history"
+    client_id: str | None = None
+    room_id: str
+    epoch: int
+    head: int
+    entries: list[msgspec.Raw]
+    next: int | UnsetType = UNSET
+
+
+class Pong(Event, frozen=True, kw_only=True):
+    """The heads of the rooms that this connection is in."""
+
+    type = "pong"
+    client_id: str | None = None
+    time: int
+    heads: dict[str, RoomHead]
+
+
+class RoomSummary(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A room in a list."""
+
+    room_id: str
+    active_users: int
+    """Connections in it."""
+    title: str
+    visibility: str
+    parent: str
+    head: int
+
+
+class RoomList(Event, frozen=True, kw_only=True):
+    """A page of rooms, by id. `cursor` is the next page's; absent at the end."""
+
+    type = "room_list"
+    client_id: str | None = None
+    rooms: list[RoomSummary]
+    cursor: str | UnsetType = UNSET
+
+
+class MemberSummary(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A user in a room."""
+
+    user_id: str
+    username: str
+
+
+class MemberList(Event, frozen=True, kw_only=True):
+    """A page of a room's members, each user once a page. `cursor` is the next page's; absent at the end."""
+
+    type = "members"
+    client_id: str | None = None
+    room_id: str
+    members: list[MemberSummary]
+    cursor: str | UnsetType = UNSET
+
+
+class Head(Event, frozen=True, kw_only=True):
+    """A beacon: this room is at `seq`. Who has seen less asks `history`."""
+
+    type = "head"
+    room_id: str
+    epoch: int
+    seq: int
+    timestamp: int
+    sent_at: int
+
+
+class Error(Event, frozen=True, kw_only=True):
+    """A request was refused. `request` is its type."""
+
+    type = "error"
+    code: str
+    message: str
+    request: str | None = None
+    client_id: str | None = None
+    retry_after: float | None = None
+
+
+class Batch(Event, frozen=True, kw_only=True):
+    """Several events in one frame, oldest first; only `roomcast.v1` connections get it."""
+
+    type = "batch"
+    events: list[msgspec.Raw]
+
+
+EVENTS: Mapping[str, type[Event]] = {
+    it.type: it
+    for it in (
+        Welcome,
+        Chat,
+        PrivateMessage,
+        UserJoined,
+        UserLeft,
+        RoomStats,
+        UserTyping,
+        Ack,
+        Joined,
+        Left,
+        HistoryPage,
+        RoomList,
+        MemberList,
+        Pong,
+        Head,
+        Error,
+        Batch,
+    )
+}
+
+
+class Envelope(Struct, frozen=True):
+    """An event as it stands on the wire, its data not yet decoded."""
+
+    type: str
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Outgoing(Struct, frozen=True):
+    type: str
+    data: Any
+
+
+_encoder = msgspec.json.Encoder()
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+_event_decoders = {name: msgspec.json.Decoder(model) for name, model in EVENTS.items()}
+
+
+def encode_event(event: Event) -> bytes:
+    """The event's frame, as UTF-8 JSON."""
+    return _encoder.encode(_Outgoing(event.type, event))
+
+
+def parse_envelope(frame: str | bytes) -> Event | None:
+    """The event in a frame, or None for a type this version does not know. Raises `ValueError` if it is no event."""
+    envelope = _envelope_decoder.decode(frame)
+    decoder = _event_decoders.get(envelope.type)
+    return decoder.decode(envelope.data) if decoder else None

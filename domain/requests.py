@@ -1,0 +1,226 @@
+"""Requests, client to service: the models, the one table of request types, and the parser.
+
+A request is a JSON object with its fields beside `type`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from domain.errors import Refused
+from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, ClientId, Id, RoomRef, Seq, valid_id
+
+__all__ = [
+    "REQUESTS",
+    "ChatMessage",
+    "HistoryRequest",
+    "JoinRoom",
+    "LeaveRoom",
+    "ListMembers",
+    "ListRooms",
+    "Ping",
+    "Request",
+    "RequestType",
+    "SendPrivateMessage",
+    "Typing",
+    "encode_request",
+    "parse_request",
+    "request_head",
+    "request_type",
+]
+
+
+class Request(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    """What every request may carry. `type` is checked before the model is chosen."""
+
+    client_id: ClientId | None = None
+
+
+class ChatMessage(Request, frozen=True, kw_only=True, tag="chat"):
+    """Send `message` to a room: the one joined last where `roomId` is absent."""
+
+    message: str = ""
+    room_id: Id | None = None
+    reply_to: Seq | None = None
+    mentions: Annotated[list[Id], Meta(max_length=20)] | None = None
+
+
+class SendPrivateMessage(Request, frozen=True, kw_only=True, tag="private_message"):
+    """Say something to one user, wherever they are connected, or next are."""
+
+    target_user_id: Id
+    message: str
+
+
+class JoinRoom(Request, frozen=True, kw_only=True, tag="join_room"):
+    """Join a room. `since` (with the `epoch` it belongs to) asks for all that followed that seq."""
+
+    room_id: Id
+    since: Seq | None = None
+    epoch: Seq | None = None
+
+
+class LeaveRoom(Request, frozen=True, kw_only=True, tag="leave_room"):
+    """Leave a room: the one joined last where `roomId` is absent."""
+
+    room_id: Id | None = None
+
+
+class HistoryRequest(Request, frozen=True, kw_only=True, tag="history"):
+    """A page of a room's log: the newest entries, those `before` a seq, or those `after` one."""
+
+    room_id: RoomRef
+    before: Seq | None = None
+    after: Seq | None = None
+    limit: Annotated[int, Meta(ge=1, le=HISTORY_LIMIT)] = HISTORY_LIMIT
+
+
+class Ping(Request, frozen=True, kw_only=True, tag="ping"):
+    """Where are my rooms? `cursors` names the rooms the client follows, each with the last seq it has seen."""
+
+    cursors: Annotated[dict[RoomRef, Seq], Meta(max_length=51)] | None = None
+
+
+class ListRooms(Request, frozen=True, kw_only=True, tag="room_list"):
+    """The rooms below `parent`, by id, from behind `cursor` on."""
+
+    parent: Id = ROOT
+    cursor: Id | None = None
+    limit: Annotated[int, Meta(ge=1, le=LIST_LIMIT)] = LIST_LIMIT
+
+
+class ListMembers(Request, frozen=True, kw_only=True, tag="members"):
+    """Who is in a room, a page from behind `cursor` on."""
+
+    room_id: Id
+    cursor: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Typing(Request, frozen=True, kw_only=True, tag="typing"):
+    """The user is writing. It has no reply, and is never stored."""
+
+    room_id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class RequestType:
+    """A row of the request table."""
+
+    model: type[Request]
+    reply: str | None
+    """The type of the event that answers it; None where only an error does."""
+    event: str | None = None
+    """The type of the event that others receive."""
+    route: str = "$default"
+    """The API Gateway route that carries it."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """The recipe's words for a field that is absent."""
+
+
+def request_type(request: Request | type[Request]) -> str:
+    """The request's type on the wire."""
+    return str(request.__struct_config__.tag)
+
+
+_PRIVATE_WORDS = "Target user ID and message required for private messages"
+
+REQUESTS: Mapping[str, RequestType] = {
+    request_type(row.model): row
+    for row in (
+        RequestType(ChatMessage, "ack", "chat", "chat"),
+        RequestType(JoinRoom, "joined", "user_joined", "join_room", {"roomId": "Room ID required"}),
+        RequestType(
+            SendPrivateMessage,
+            "ack",
+            "private_message",
+            "private_message",
+            {"targetUserId": _PRIVATE_WORDS, "message": _PRIVATE_WORDS},
+        ),
+        RequestType(LeaveRoom, "left", "user_left"),
+        RequestType(HistoryRequest, "history"),
+        RequestType(Ping, "pong"),
+        RequestType(ListRooms, "room_list"),
+        RequestType(ListMembers, "members"),
+        RequestType(Typing, None, "typing"),
+    )
+}
+
+
+class _Head(Struct, frozen=True, rename="camel"):
+    type: Any = "chat"
+    client_id: Any = None
+
+
+_encoder = msgspec.json.Encoder()
+_head_decoder = msgspec.json.Decoder(_Head)
+_decoders = {name: msgspec.json.Decoder(row.model) for name, row in REQUESTS.items()}
+_missing_field = re.compile(r"missing required field `(\w+)`")
+
+
+def parse_request(text: str | bytes) -> Request:
+    """The request in a frame, or `Refused` with `BAD_JSON`, `BAD_REQUEST` or `UNKNOWN_TYPE`."""
+    if isinstance(text, str):
+        text = text.encode("utf-8", "surrogatepass")
+    try:
+        head = _head_decoder.decode(text)
+    except msgspec.ValidationError:
+        raise Refused("BAD_REQUEST", "A request is a JSON object") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Refused("BAD_JSON", "Invalid JSON format") from None
+    if not isinstance(head.type, str):
+        raise Refused("BAD_REQUEST", "`type` must be a string")
+    row = REQUESTS.get(head.type)
+    if row is None:
+        raise Refused("UNKNOWN_TYPE", f"Unknown message type: {_printable(head.type)}")
+    try:
+        return _decoders[head.type].decode(text)
+    except msgspec.ValidationError as error:
+        raise Refused("BAD_REQUEST", _reason(str(error), row)) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Refused("BAD_JSON", "Invalid JSON format") from None
+
+
+def encode_request(request: Request) -> bytes:
+    """The request's frame, as UTF-8 JSON."""
+    return _encoder.encode(request)
+
+
+def request_head(text: str | bytes) -> tuple[str | None, str | None]:
+    """(type, clientId) of a frame as far as they can be read, for the error that answers it. Never raises."""
+    try:
+        head = _head_decoder.decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None, None
+    known = head.type if isinstance(head.type, str) and head.type in REQUESTS else None
+    client_id = head.client_id if isinstance(head.client_id, str) and valid_id(head.client_id) else None
+    return known, client_id
+
+
+def _reason(error: str, row: RequestType) -> str:
+    """What is wrong with which field, from the decoder's words."""
+    missing = _missing_field.search(error)
+    if missing:
+        return row.missing.get(missing[1], f"`{missing[1]}` is missing")
+    words, _, path = error.partition(" - at ")
+    if "matching regex" in words:
+        words = "Expected 1 to 64 letters, digits, or any of _ . : -"
+    field_name = path.strip("`").removeprefix("$.")
+    return _printable(f"`{field_name}`: {words}" if field_name else words, 200)
+
+
+def _printable(text: str, limit: int = 64) -> str:
+    shown = "".join(it if it.isprintable() else "\N{REPLACEMENT CHARACTER}" for it in text[:limit])
+    return shown + "…" if len(text) > limit else shown

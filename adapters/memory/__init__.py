@@ -1,0 +1,12 @@
+"""Every port in memory: for tests, for the simulation, and to read what the real adapters promise.
+
+Each method gives way to other tasks at least once before its effect, so that tasks interleave as they do with real
+services; the effect itself is one step. Data does not expire by itself, just as deletion by TTL lags.
+"""
+
+from adapters.memory.clock import ManualClock
+from adapters.memory.connections import MemoryConnections
+from adapters.memory.queue import MemoryQueue
+from adapters.memory.store import MemoryStore
+
+__all__ = ["ManualClock", "MemoryConnections", "MemoryQueue", "MemoryStore"]

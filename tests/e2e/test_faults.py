@@ -28,6 +28,7 @@ from local.twin import PREFIX, Twin
 from pipeline.batch import Worker
 from pipeline.worker import read_record
 from tests.e2e.people import Person, person
+from tests.unit.local.processes import until
 
 MEMBERS = 200
 ROUNDS = 5
@@ -50,8 +51,8 @@ async def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
                 text = f"{room} {number}"
                 await members[0].say(text, room)
                 await _delivery_begins(members, text)
-                [pid] = [pid for pid, busy in twin.functions["interactive"].pids.items() if busy]
-                os.kill(pid, signal.SIGKILL)
+                await until(lambda: len(_busy(twin)) == 1)  # the neighbour's is done
+                os.kill(_busy(twin)[0], signal.SIGKILL)
                 await neighbour.say(f"beside {text}", "small")
                 await neighbour.hears(f"beside {text}")
                 assert 0 < _having(members, text) < len(members), "the kill came too late to show anything"
@@ -59,6 +60,10 @@ async def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
         assert twin.functions["interactive"].tally.crashes == ROUNDS * len(LARGE)
         for it in members:
             assert sorted(set(it.messages)) == sorted(f"{room} {number}" for room in LARGE for number in range(ROUNDS))
+
+
+def _busy(twin: Twin) -> list[int]:
+    return [pid for pid, busy in twin.functions["interactive"].pids.items() if busy]
 
 
 def _having(members: list[Person], text: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import cast
 
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from client.session import Dialect
 from domain.errors import BadSetting
+from loadtest.bars import Bars
 from loadtest.plan import Plan, reserve_sockets
 from loadtest.report import Report
 from loadtest.run import run
@@ -28,7 +27,6 @@ FINDINGS = 20
 START_WITHIN = 90.0
 STOP_WITHIN = 40.0
 """Seconds for a twin of its own."""
-REFRESH_SECONDS = 0.1
 
 
 def measure(
@@ -62,7 +60,7 @@ def measure(
 
 
 async def _run(plan: Plan, *, own: bool) -> Report:
-    with _Bars() as bars:
+    with Bars() as bars:
         if not own:
             return await run(plan, bars.show)
         async with _own_twin() as url:
@@ -97,33 +95,6 @@ async def _own_twin() -> AsyncIterator[str]:
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-class _Bars(Progress):
-    """A bar for each phase, on standard error, and only in a terminal."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            TextColumn("{task.description:<10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            refresh_per_second=4,
-        )
-        self._phases: dict[str, TaskID] = {}
-        self._next = 0.0
-
-    def show(self, phase: str, done: int, total: int) -> None:
-        """Told often, shown seldom."""
-        now = time.monotonic()
-        if self.disable or (phase in self._phases and done < total and now < self._next):
-            return
-        self._next = now + REFRESH_SECONDS
-        if phase not in self._phases:
-            self._phases[phase] = self.add_task(phase, total=total)
-        self.update(self._phases[phase], completed=done, total=total)
 
 
 def _print(report: Report, json_file: str | None) -> None:

@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import Annotated
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from domain.errors import BadSetting
+from loadtest.bars import Bars
 from loadtest.bench.imports import handler_modules, measure_imports
 from loadtest.bench.packing import measure_packing
 from loadtest.bench.posting import measure_posts
@@ -30,7 +29,6 @@ __all__ = ["main"]
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 """Where the project keeps what it makes."""
 PARTS = ("post", "room", "packing", "import")
-REFRESH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
     extent = QUICK if quick else FULL
     figures = Figures(Machine.here(), quick)
     scratch = tempfile.TemporaryDirectory(dir=BUILD, prefix="bench-", ignore_cleanup_errors=True)
-    with scratch as name, _Bars() as bars:
+    with scratch as name, Bars(line="bench: ") as bars:
         folder = Path(name)
         if "post" in parts:
             figures.post = await measure_posts(
@@ -131,35 +129,6 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
             modules = handler_modules()
             figures.import_ms = await measure_imports(modules=modules, rounds=extent.import_rounds, watch=bars.show)
     return figures
-
-
-class _Bars(Progress):
-    """A bar for each part, on standard error; a line for each where that is no terminal."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            TextColumn("{task.description:<20}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            refresh_per_second=4,
-        )
-        self._parts: dict[str, TaskID] = {}
-        self._next = 0.0
-
-    def show(self, part: str, done: int, total: int) -> None:
-        """Told often, shown seldom."""
-        now = time.monotonic()
-        if part in self._parts and done < total and now < self._next:
-            return
-        self._next = now + REFRESH_SECONDS
-        if part not in self._parts:
-            self._parts[part] = self.add_task(part, total=total)
-            if self.disable:
-                print(f"bench: {part}", file=sys.stderr, flush=True)
-        self.update(self._parts[part], completed=done, total=total)
 
 
 _STATUSES: Mapping[type[BaseException], int] = {BadSetting: 2, asyncio.CancelledError: 130}

@@ -65,8 +65,10 @@ __all__ = ["Dialect", "Session"]
 
 PING_EVERY = 240.0
 """Seconds between pings, ± 20 %: whatever else failed, a client has all it is owed after its next ping."""
-WELCOME_WITHIN = 10.0
-"""Seconds after which the service is asked what a `welcome` would have said, because that may be lost."""
+WELCOME_WITHIN = 65.0
+"""Seconds after which the service is asked what a `welcome` would have said: it sends none later than after 60. Not
+sooner, since only the welcome tells where the connection's membership began: an entry from before the answer that comes
+after it would be taken for an old one."""
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
 _INBOX = "inbox#"

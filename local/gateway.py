@@ -65,7 +65,9 @@ class GatewayTally:
     refused: int = 0
     """Handshakes that were answered with an HTTP error."""
     disconnects: int = 0
+    """`$disconnect` events, those under way too."""
     lost_disconnects: int = 0
+    """Those that never came: ordered by `lose_disconnects`, or no environment was free in time."""
     messages_in: int = 0
     """Frames of clients, in steps of 32 KB."""
     messages_out: int = 0
@@ -368,6 +370,11 @@ class Gateway:
     async def _disconnected(self, event: dict[str, Any]) -> None:
         try:
             await invoke(self._disconnect, event, self._integration_timeout)
+        except IntegrationTimeout as error:
+            # Too many at once for the function's environments: it will not come.
+            self.tally.disconnects -= 1
+            self.tally.lost_disconnects += 1
+            _log.warning("$disconnect: %s", error)
         except InvocationFailed as error:
             _log.warning("$disconnect: %s", error)  # nobody is there to be told
 

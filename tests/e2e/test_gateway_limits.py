@@ -175,6 +175,20 @@ async def test_a_function_that_takes_too_long_is_not_waited_for() -> None:
         assert (await refusal(stage))[0] == 500
 
 
+async def test_a_disconnect_without_a_free_environment_counts_as_lost() -> None:
+    """Nobody waits for it for ever: a load test asks whether any is still owed."""
+    forever = asyncio.Event()
+
+    async def hang(event: dict[str, Any]) -> None:
+        await forever.wait()
+
+    async with GatewayStage(integration_timeout=0.05) as stage:
+        stage.disconnect.answer = hang
+        await (await stage.open()).close()
+        await until(lambda: stage.gateway.tally.lost_disconnects == 1)
+        assert stage.gateway.tally.disconnects == 0
+
+
 # ---- rates
 
 

@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 
 from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
-from client.events import Opaque, Released, read_event
+from client.events import LogEvent, Opaque, Released, read_event
 from client.session import Dialect, Session
 from domain.events import (
     Ack,
@@ -308,7 +308,9 @@ class Connection:
 
     def _deliver(self, released: Sequence[Released]) -> None:
         for event in released:
-            call = self._calls.get(getattr(event, "client_id", None) or "")
+            # An entry is never an answer, although the sender's copy of a private message carries a clientId.
+            answers = None if isinstance(event, LogEvent) else getattr(event, "client_id", None)
+            call = self._calls.get(answers) if answers else None
             if call is not None and not call.done():
                 if isinstance(event, Error):
                     call.set_exception(RequestRefused(event.code, event.message, event.retry_after))

@@ -57,7 +57,7 @@ def _lock(path: Path) -> IO[str] | None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return None
-            time.sleep(0.05)
+            time.sleep(0.05)  # flock waits for ever or not at all, and no event loop runs yet
         else:
             return file
 

@@ -9,8 +9,8 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import boto3  # type: ignore[import-untyped,unused-ignore]
-from boto3.dynamodb.conditions import Key  # type: ignore[import-untyped,unused-ignore]
+import boto3
+from boto3.dynamodb.conditions import Key
 
 __all__ = ["handler", "management_client", "post_to_all", "table_definition"]
 

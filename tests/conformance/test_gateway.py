@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError

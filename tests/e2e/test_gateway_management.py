@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 

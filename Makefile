@@ -5,18 +5,28 @@ BIN := .venv/bin
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make requirements"
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The functions' machine, as infra/settings.py has it.
+TARGET := --architecture arm64 --python 3.13
+STAGE := dev
+CDK := .venv/cdk/node_modules/.bin/cdk
 # make's own job server and flags mean nothing to the programs started below.
 unexport MAKEFLAGS MFLAGS
+# What an old Node is warned of, is its owner's to decide: without these a page of it precedes whatever the CDK says.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
+export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test check bench format requirements clean
+.PHONY: help up test e2e check bench format synth bootstrap deploy destroy bundle requirements clean
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 up: .venv/.local .venv/.cloud  ## the whole service on this machine, until Ctrl-C
 	@exec $(BIN)/roomcast up $(ARGS)
 
-test: .venv/.dev .venv/.cloud  ## the default tests
+test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native  ## the default tests
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed
+	@exec $(BIN)/python -m pytest tests/deploy $(ARGS)
 
 check: .venv/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -31,9 +41,25 @@ format: .venv/.dev  ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+synth: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## the templates, in cdk.out/; STAGE=dev, settings by ARGS="-c NAME=VALUE"
+	@exec $(CDK) synth --quiet -c stage=$(STAGE) $(ARGS)
+
+bootstrap: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## make an AWS account and Region ready for deployments, once
+	@exec $(CDK) bootstrap $(ARGS)
+
+deploy: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## deploy STAGE=dev to AWS
+	@exec $(CDK) deploy --all -c stage=$(STAGE) $(ARGS)
+
+destroy: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## delete STAGE=dev, with all it holds
+	@exec $(CDK) destroy --all -c stage=$(STAGE) $(ARGS)
+
+bundle: .venv/.infra  ## fetch the wheels that the functions carry; ARGS="--architecture A --python V" for another machine's
+	@exec $(BIN)/python -m infra.packaging $(or $(ARGS),$(TARGET))
+
 requirements:  ## compile requirements/ anew from pyproject.toml (asks for uv)
 	$(COMPILE) pyproject.toml -o requirements/lambda.txt
 	$(COMPILE) pyproject.toml --group local -o requirements/local.txt
+	$(COMPILE) pyproject.toml --group infra -o requirements/infra.txt
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(COMPILE) --group cloud -o requirements/cloud.txt
 
@@ -51,7 +77,12 @@ clean:  ## remove what the other targets made
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.dev: .venv/.local requirements/dev.txt
+.venv/.infra: .venv/.local requirements/infra.txt
+	@echo "installing the CDK's constructs ..." >&2
+	@$(PIP) install --require-hashes -r requirements/infra.txt
+	@touch $@
+
+.venv/.dev: .venv/.infra requirements/dev.txt
 	@echo "installing what the tests need ..." >&2
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
@@ -60,4 +91,22 @@ clean:  ## remove what the other targets made
 	@echo "installing the emulator into .venv/cloud ..." >&2
 	@$(PYTHON) -m venv .venv/cloud
 	@.venv/cloud/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/cloud.txt
+	@touch $@
+
+# The CDK's command. Installed beside a copy of its two files, so that npm writes nothing into the tree.
+.venv/.cdk: .venv/.python infra/package.json infra/package-lock.json
+	@command -v npm >/dev/null || { echo "the CDK needs Node 20 or newer, with npm, on the PATH" >&2; exit 1; }
+	@echo "installing the CDK's command into .venv/cdk ..." >&2
+	@mkdir -p .venv/cdk && cp infra/package.json infra/package-lock.json .venv/cdk
+	@cd .venv/cdk && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
+	@touch $@
+
+.build/lambda/.deployed: .venv/.infra requirements/lambda.txt infra/packaging.py
+	@echo "fetching the functions' wheels ..." >&2
+	@$(BIN)/python -m infra.packaging $(TARGET)
+	@touch $@
+
+.build/lambda/.native: .venv/.infra requirements/lambda.txt infra/packaging.py
+	@echo "fetching the functions' wheels for this machine ..." >&2
+	@$(BIN)/python -m infra.packaging --native
 	@touch $@

@@ -16,7 +16,7 @@ import uvloop
 from aiobotocore.config import AioConfig
 
 from adapters.dynamodb import DynamoStore
-from adapters.management_api import USER_AGENT, ManagementApi, management_client_config
+from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
 from adapters.sqs import SqsQueue
@@ -93,14 +93,10 @@ class Runtime:
     async def connections(self, concurrency: int) -> ManagementApi:
         """The open sockets, for up to `concurrency` posts at once."""
         if self._connections is None:
-            client = await self._open.enter_async_context(
-                self._session.client(
-                    "apigatewaymanagementapi",
-                    endpoint_url=self.settings.management_endpoint,
-                    config=management_client_config(concurrency),
-                )
+            settings = self.settings
+            self._connections = await self._open.enter_async_context(
+                management_api(self._session, settings.management_endpoint, concurrency, fast_posts=settings.fast_posts)
             )
-            self._connections = ManagementApi(client)
         return self._connections
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ __all__ = ["main"]
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 """Where the project keeps what it makes."""
-PARTS = ("post", "room", "packing", "import")
+PARTS = ("post", "post_tls", "room", "packing", "import")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def bench(
     json_file: Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the result goes.")] = BUILD
     / "bench.json",
 ) -> None:
-    """Measure posts, a broadcast beside the recipe's, packing, and imports. About five minutes on two idle cores."""
+    """Measure posts, a broadcast beside the recipe's, packing, and imports. About six minutes on two idle cores."""
     parts = only.split(",")
     for it in parts:
         if it not in PARTS:
@@ -109,14 +110,18 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
     scratch = tempfile.TemporaryDirectory(dir=BUILD, prefix="bench-", ignore_cleanup_errors=True)
     with scratch as name, Bars(line="bench: ") as bars:
         folder = Path(name)
+        posting = partial(
+            measure_posts,
+            members=extent.post_members,
+            rounds=extent.post_rounds,
+            cpu_seconds=extent.post_cpu_seconds,
+            folder=folder,
+            watch=bars.show,
+        )
         if "post" in parts:
-            figures.post = await measure_posts(
-                members=extent.post_members,
-                rounds=extent.post_rounds,
-                cpu_seconds=extent.post_cpu_seconds,
-                folder=folder,
-                watch=bars.show,
-            )
+            figures.post = await posting("post", tls=False)
+        if "post_tls" in parts:
+            figures.post_tls = await posting("post_tls", tls=True)
         if "room" in parts:
             figures.room = await measure_room(
                 sizes=extent.room_sizes, repetitions=extent.room_repetitions, folder=folder, watch=bars.show

@@ -11,9 +11,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from local.cloud import CREDENTIALS, REGION
@@ -69,12 +70,21 @@ class Peer:
 
 @asynccontextmanager
 async def start(
-    name: str, module: str, *arguments: str, folder: Path, stop_within: float = STOP_SECONDS
+    name: str,
+    module: str,
+    *arguments: str | Path,
+    folder: Path,
+    stop_within: float = STOP_SECONDS,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Peer]:
-    """Run `python -m module arguments` for as long as the block lasts. `name` is for people; the log is in `folder`."""
+    """Run `python -m module arguments` for as long as the block lasts. `name` is for people; the log is in `folder`.
+
+    `environ`: variables beside those that all of the bench's processes have.
+    """
     log = folder / f"{name.replace(' ', '-')}.log"
     # -P: a folder called `local` where the bench is started must not hide ours.
-    child = await Child.start(sys.executable, "-P", "-m", module, *arguments, environ=_ENVIRON, log=log)
+    command = (sys.executable, "-P", "-m", module, *arguments)
+    child = await Child.start(*command, environ={**_ENVIRON, **environ}, log=log)
     try:
         yield Peer(name, child, log)
     finally:

@@ -2,7 +2,8 @@
 
 Started by the bench alone, each in a process of its own. It warms up by one broadcast and says {"ready"}. A request
 {"cpu_seconds"} makes it broadcast until so much CPU is used, at least once, and is answered by
-{"posts", "cpu_seconds"}: of this process, in user and kernel mode, all its threads.
+{"posts", "cpu_seconds"}: of this process, in user and kernel mode, all its threads. An https endpoint is verified with
+the certificates in AWS_CA_BUNDLE.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -163,7 +166,7 @@ def _roomcast(endpoint: str, connections: Sequence[str]) -> Iterator[Broadcastin
         await worker.work([read_record(it) for it in records], lambda: lane.timeout)
         for it in records:
             await queue.delete(lane.name, it["receiptHandle"])
-        return worker.counts["delivered"]
+        return worker.counts["PostsDelivered"]
 
     environment.run(arrive())
     yield lambda: environment.run(broadcast())
@@ -173,13 +176,14 @@ def _roomcast(endpoint: str, connections: Sequence[str]) -> Iterator[Broadcastin
 def _bound(endpoint: str, connections: Sequence[str]) -> Iterator[Broadcasting]:
     """Requests made beforehand, on bare protocols: what no client in Python can beat by much."""
     url = urlsplit(endpoint)
-    host, port = str(url.hostname), url.port or 80
+    host, port = str(url.hostname), url.port or 0
+    tls = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]) if url.scheme == "https" else None
     requests = [_request(url.netloc, f"{url.path}/@connections/{quote(it, safe='')}") for it in connections]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
         async def open_sockets() -> list[_BarePoster]:
             loop = asyncio.get_running_loop()
-            opened = [await loop.create_connection(_BarePoster, host, port) for _ in range(CONCURRENCY)]
+            opened = [await loop.create_connection(_BarePoster, host, port, ssl=tls) for _ in range(CONCURRENCY)]
             return [protocol for _, protocol in opened]
 
         posters = runner.run(open_sockets())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loadtest.bench import children
+from loadtest.bench.certificate import make_certificate
 from loadtest.bench.children import BenchError
 from loadtest.bench.posters import CONTENDERS
 from loadtest.run import Watch
@@ -38,23 +39,25 @@ def per_cpu_second(turns: Iterable[Turn]) -> dict[str, float]:
 
 
 async def measure_posts(
-    *, members: int, rounds: int, cpu_seconds: float, folder: Path, watch: Watch
+    part: str, *, tls: bool, members: int, rounds: int, cpu_seconds: float, folder: Path, watch: Watch
 ) -> dict[str, float]:
     """Contender → posts for each second of CPU, by turns of `cpu_seconds` each: A B C, A B C, and so on.
 
     Raises `BenchError`, also where the server has not seen what a contender says it has posted.
     """
     turns: list[Turn] = []
-    watch("post", 0, rounds * len(CONTENDERS))
+    watch(part, 0, rounds * len(CONTENDERS))
+    pem = [await make_certificate(folder)] if tls else []
+    environ = {"AWS_CA_BUNDLE": str(pem[0])} if pem else {}
     async with AsyncExitStack() as running:
-        sink = await running.enter_async_context(children.start("sink", "loadtest.bench.sink", folder=folder))
+        sink = await running.enter_async_context(children.start("sink", "loadtest.bench.sink", *pem, folder=folder))
         endpoint = (await sink.read(READY_WITHIN))["endpoint"]
         posters = {}
         for name in CONTENDERS:
-            poster = children.start(name, "loadtest.bench.posters", name, endpoint, str(members), folder=folder)
+            command = (name, "loadtest.bench.posters", name, endpoint, str(members))
+            poster = children.start(*command, folder=folder, environ=environ)
             posters[name] = await running.enter_async_context(poster)
-        for it in posters.values():
-            await it.read(READY_WITHIN)
+            await posters[name].read(READY_WITHIN)  # one at a time: each opens all its connections at once
         for name in list(posters) * rounds:
             before = (await sink.ask(READY_WITHIN))["posts"]
             used = await posters[name].ask(TURN_WITHIN, cpu_seconds=cpu_seconds)
@@ -62,5 +65,5 @@ async def measure_posts(
             if seen < used["posts"]:  # more are tries that had no answer in time
                 raise BenchError(f"{name} says {used['posts']} posts and the sink has seen {seen}")
             turns.append(Turn(name, used["posts"], used["cpu_seconds"]))
-            watch("post", len(turns), rounds * len(posters))
+            watch(part, len(turns), rounds * len(posters))
     return per_cpu_second(turns)

@@ -52,6 +52,8 @@ class Figures:
     quick: bool
     post: Mapping[str, float] | None = None
     """Contender → posts for each second of CPU."""
+    post_tls: Mapping[str, float] | None = None
+    """The same over TLS."""
     room: Sequence[RoomRow] | None = None
     packing: Packing | None = None
     import_ms: Mapping[str, float] | None = None
@@ -60,7 +62,9 @@ class Figures:
         """The keys that commands promise, and more; without the parts that were not asked for."""
         result: dict[str, Any] = {"machine": asdict(self.machine), "quick": self.quick}
         if self.post is not None:
-            result["post"] = {name: round(it) for name, it in self.post.items()}
+            result["post"] = _post_json(self.post)
+        if self.post_tls is not None:
+            result["post_tls"] = _post_json(self.post_tls)
         if self.room is not None:
             result["room"] = [_room_json(it) for it in self.room]
         if self.packing is not None:
@@ -72,7 +76,9 @@ class Figures:
     def tables(self) -> Iterator[Table]:
         """The same for people, a table a part."""
         if self.post is not None:
-            yield _post_table(self.post)
+            yield _post_table("Posting, one process", self.post)
+        if self.post_tls is not None:
+            yield _post_table("Posting over TLS, one process", self.post_tls)
         if self.room is not None:
             yield _room_table(self.room)
         if self.packing is not None:
@@ -81,8 +87,8 @@ class Figures:
             yield _import_table(self.import_ms)
 
 
-def _post_table(post: Mapping[str, float]) -> Table:
-    table = _table("Posting, one process", "", "posts a CPU-second", "µs CPU a post", "× the recipe's")
+def _post_table(title: str, post: Mapping[str, float]) -> Table:
+    table = _table(title, "", "posts a CPU-second", "µs CPU a post", "× the recipe's")
     for name, it in post.items():
         table.add_row(name, f"{it:,.0f}", f"{1e6 / it:,.0f}", f"{it / post[BASELINE]:,.1f}")
     return table
@@ -113,6 +119,10 @@ def _import_table(import_ms: Mapping[str, float]) -> Table:
     for name, it in import_ms.items():
         table.add_row(name, f"{it:,.0f}")
     return table
+
+
+def _post_json(post: Mapping[str, float]) -> dict[str, int]:
+    return {name: round(it) for name, it in post.items()}
 
 
 def _room_json(row: RoomRow) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""A server that answers every post with 200 at once: `python -m loadtest.bench.sink`, started by the bench alone.
+"""A server that answers every post with 200 at once: `python -m loadtest.bench.sink [PEM]`, started by the bench alone.
 
 Its own cost must not be what is measured, so it is a bare protocol that knows of HTTP/1.1 no more than where a request
-ends. It says {"endpoint"}, and answers any request with {"posts"}: how many it has answered.
+ends. It says {"endpoint"}, and answers any request with {"posts"}: how many it has answered. With a file of a key and
+its certificate it serves over TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import ssl
+import sys
 from typing import Any, cast
 
 import uvloop
@@ -57,19 +60,23 @@ def _request_size(data: bytes) -> int | None:
     return end + len(_END) + (int(length[1]) if length else 0)
 
 
-async def main() -> None:
+async def main(pem: str | None) -> None:
     channel = parent()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Sink, "127.0.0.1", 0, backlog=512)
-    port = server.sockets[0].getsockname()[1]
+    tls = None
+    if pem is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(pem)
+    server = await loop.create_server(Sink, "127.0.0.1", 0, backlog=512, ssl=tls)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def count(request: dict[str, Any]) -> dict[str, Any]:
         return {"posts": Sink.posts}
 
-    await serve_parent(channel, {"endpoint": f"http://127.0.0.1:{port}/dev"}, count)
+    await serve_parent(channel, {"endpoint": f"http{'s' if tls else ''}://{host}/dev"}, count)
     server.close()
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+        runner.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from multidict import CIMultiDictProxy
 
 __all__ = ["Answers"]
 
@@ -16,9 +18,13 @@ __all__ = ["Answers"]
 class Answers:
     """Every request gets the next of `scripted`, the last one again and again; `requests` holds what was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: SSLContext | None = None) -> None:
         self.requests: list[tuple[str, str, bytes]] = []
         """(method, raw path, body)."""
+        self.headers: list[CIMultiDictProxy[str]] = []
+        """Of the same requests."""
+        self.peers: set[object] = set()
+        """The clients' ends of all connections that carried a request."""
         self.arrivals = asyncio.Semaphore(0)
         """Released once for each request."""
         self.scripted: list[web.Response | None] = [web.Response()]
@@ -26,6 +32,7 @@ class Answers:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._server = TestServer(app, host="127.0.0.1")
+        self._tls = tls
 
     @property
     def endpoint(self) -> str:
@@ -44,7 +51,7 @@ class Answers:
         self.scripted = [None]
 
     async def __aenter__(self) -> Self:
-        await self._server.start_server()
+        await self._server.start_server(ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -54,6 +61,9 @@ class Answers:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.raw_path, await request.read()))
+        self.headers.append(request.headers)
+        assert request.transport is not None
+        self.peers.add(request.transport.get_extra_info("peername"))
         self.arrivals.release()
         response = self.scripted.pop(0) if len(self.scripted) > 1 else self.scripted[0]
         if response is None:

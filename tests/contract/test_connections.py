@@ -1,4 +1,4 @@
-"""Connections: on memory, and on the management API against a small server of `@connections`."""
+"""Connections: on memory, and on the management API, both ways, against a small server of `@connections`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from adapters.management_api import ManagementApi, management_client_config
+from adapters.management_api import management_api
 from adapters.memory import MemoryConnections
 from domain.errors import ConnectionGone
 from domain.ports import Connections
@@ -83,7 +83,7 @@ class ServedSockets(Sockets):
         return web.Response()
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["memory", "management API"])
+@pytest_asyncio.fixture(loop_scope="session", params=["memory", "client", "fast"])
 async def sockets(request: pytest.FixtureRequest, aws: aioboto3.Session) -> AsyncIterator[Sockets]:
     if request.param == "memory":
         yield MemorySockets()
@@ -91,9 +91,8 @@ async def sockets(request: pytest.FixtureRequest, aws: aioboto3.Session) -> Asyn
     served = ServedSockets()
     async with TestServer(served.app, host="127.0.0.1") as server:
         endpoint = str(server.make_url("/dev"))
-        config = management_client_config(8)
-        async with aws.client("apigatewaymanagementapi", endpoint_url=endpoint, config=config) as client:
-            served.connections = ManagementApi(client)
+        fast_posts = request.param == "fast"
+        async with management_api(aws, endpoint, 8, fast_posts=fast_posts) as served.connections:
             yield served
 
 

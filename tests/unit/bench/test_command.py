@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -40,10 +41,25 @@ async def test_posts_and_imports(tmp_path: Path) -> None:
     assert re.search(rf"roomcast\W+{result['post']['roomcast']:,} ", out.decode())
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="this machine has no openssl command")
+async def test_posts_over_tls(tmp_path: Path) -> None:
+    """The same contenders, under a key of their own, each of them trusting the server."""
+    file = tmp_path / "bench.json"
+    process = await start("--quick", "--only", "post_tls", "--json", str(file))
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode().splitlines()) == (0, ["bench: post_tls"])
+    result = json.loads(file.read_text())
+    assert set(result) == {"machine", "quick", "post_tls"}
+    assert list(result["post_tls"]) == list(CONTENDERS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--only", "post,nonsense"], "--only post,nonsense: there is no part 'nonsense'; the parts are post, room,"),
+        (
+            ["--only", "post,nonsense"],
+            "--only post,nonsense: there is no part 'nonsense'; the parts are post, post_tls, room,",
+        ),
         (["--json", "/nonexistent/bench.json"], "--json /nonexistent/bench.json: there is no such folder"),
         (["--fast"], "No such option: --fast"),
     ],

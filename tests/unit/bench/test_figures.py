@@ -30,6 +30,7 @@ def figures() -> Figures:
         MACHINE,
         quick=False,
         post={"recipe_loop": 1_000.4, "roomcast": 2_500.6},
+        post_tls={"recipe_loop": 800.4, "roomcast": 2_000.6},
         room=[RoomRow(4_000, 10, recipe_ms=45_000.04, roomcast_ms=1_500.0)],
         packing=Packing(1_000, 4.8, 19_876.5, 380.04, 651.0),
         import_ms={"services.connect": 312.34},
@@ -60,6 +61,7 @@ def test_json() -> None:
         },
         "quick": False,
         "post": {"recipe_loop": 1_000, "roomcast": 2_501},
+        "post_tls": {"recipe_loop": 800, "roomcast": 2_001},
         "room": [{"members": 4_000, "latency_ms": 10, "recipe_ms": 45_000.0, "roomcast_ms": 1_500.0, "ratio": 30.0}],
         "packing": {
             "members": 1_000,
@@ -87,6 +89,8 @@ def test_tables() -> None:
     assert rows == [
         "recipe_loop|1,000|1,000|1.0",
         "roomcast|2,501|400|2.5",
+        "recipe_loop|800|1,249|1.0",
+        "roomcast|2,001|500|2.5",
         "4,000|10 ± 10 ms|45,000|1,500|30.0",
         "1,000|4.8|19,876|380|651",
         "services.connect|312",

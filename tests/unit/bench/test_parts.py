@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loadtest.bench.audience import Audience
+from loadtest.bench.certificate import make_certificate
 from loadtest.bench.children import BenchError, start
 from loadtest.bench.imports import handler_modules, measure_imports
 from loadtest.bench.recipe import post_to_all
@@ -156,6 +157,15 @@ async def test_a_process_that_does_not_answer(tmp_path: Path) -> None:
         await peer.read(60)
         with pytest.raises(BenchError, match=r"^the sink did not answer within 0 s$"):
             await peer.read(0)
+
+
+async def test_no_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it can't be made, one sentence says why."""
+    with pytest.raises(BenchError, match=r"^openssl made no certificate: \S"):
+        await make_certificate(tmp_path / "nowhere")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match=r"need the openssl command: install it, or leave post_tls out of --only$"):
+        await make_certificate(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ imports

@@ -4,6 +4,7 @@
     ├── Refused             a client's request is answered with an `error` event (or a refused handshake)
     ├── BadSetting          an operator's setting is nonsense; the message names it and the remedy
     ├── UnreadableJob       a queue record that no worker can ever read: the dead-letter queue's
+    ├── NewerVersion        a queue record for a worker of a later release: it comes again
     ├── Conflict            what a transaction read has moved, or another one holds it: read again
     ├── Unavailable         a dependency throttled, timed out or failed; it may have done the work or not
     └── PostError           one post to one connection was not delivered
@@ -22,6 +23,7 @@ __all__ = [
     "BadSetting",
     "Conflict",
     "ConnectionGone",
+    "NewerVersion",
     "PostError",
     "PostFailed",
     "Refused",
@@ -57,9 +59,16 @@ class BadSetting(RoomcastError):
 
 
 class UnreadableJob(RoomcastError):
-    """A queue record that is no job of a version this worker knows."""
+    """A queue record that is no job, or one of a version that is read no more."""
 
     code = "UNREADABLE_JOB"
+
+
+class NewerVersion(RoomcastError):
+    """A queue record in a form that a later release reads: it is no poison, its worker is on its way or comes back."""
+
+    code = "NEWER_VERSION"
+    retryable = True
 
 
 class Conflict(RoomcastError):

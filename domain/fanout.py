@@ -1,7 +1,11 @@
 """The broadcast's decisions: jobs, packing entries into frames, and what an answer to a post means.
 
 Jobs are references, never bodies: they are small, idempotent, and fit for a dead-letter queue. Times in jobs are
-milliseconds since 1970; `v` is the version of the job's form, and a worker reads its own and the one before.
+milliseconds since 1970.
+
+`v` is the version of a job's form: `JOB_VERSION` and the one before it are read, `WRITTEN_VERSION` is written. A new
+form takes two releases, each of which can be rolled back: the first reads it and still writes the old one, the next
+writes it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from enum import Enum
 import msgspec
 from msgspec import Struct
 
-from domain.errors import ConnectionGone, UnreadableJob
+from domain.errors import ConnectionGone, NewerVersion, UnreadableJob
 from domain.protocol import FRAME_LIMIT
 from domain.rooms import Dialect, Entry, ShardKey
 
@@ -27,6 +31,7 @@ __all__ = [
     "ROUND_ENTRIES",
     "STATS_EVERY_MS",
     "WELCOME_MS",
+    "WRITTEN_VERSION",
     "YOUNG_MS",
     "Arrived",
     "Doorbell",
@@ -47,6 +52,9 @@ __all__ = [
 ]
 
 JOB_VERSION = 1
+"""The newest version that is read."""
+WRITTEN_VERSION = 1
+"""`JOB_VERSION`, or the one before it."""
 ROUND_ENTRIES = 100
 ROUND_BYTES = 128 * 1024
 """What a worker reads of the log in one round, at most."""
@@ -68,7 +76,7 @@ STATS_EVERY_MS = 1_000
 
 
 class _Job(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
-    v: int = JOB_VERSION
+    v: int = WRITTEN_VERSION
     room: str
     epoch: int
     shard: int
@@ -127,6 +135,12 @@ class Stats(_Job, frozen=True, kw_only=True, tag="stats"):
 Ephemeral = Arrived | Notice | Stats
 Job = Doorbell | Remainder | Ephemeral
 
+
+class _Versioned(Struct, frozen=True):
+    v: int
+
+
+_version_decoder = msgspec.json.Decoder(_Versioned)
 _decoder: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
 _encoder = msgspec.json.Encoder()
 
@@ -137,14 +151,21 @@ def encode_job(job: Job) -> str:
 
 
 def parse_job(body: str) -> Job:
-    """The job in a queue message's body, or `UnreadableJob` with the reason; the reason quotes nothing of the body."""
+    """The job in a queue message's body.
+
+    Raises `NewerVersion`, or `UnreadableJob` with the reason; neither quotes anything of the body but its version.
+    """
+    oldest = max(1, JOB_VERSION - 1)
     try:
-        job = _decoder.decode(body.encode("utf-8", "surrogatepass"))
+        encoded = body.encode("utf-8", "surrogatepass")
+        # Before the form: what form a newer version has, nobody knows here.
+        version = _version_decoder.decode(encoded).v
+        if oldest <= version <= JOB_VERSION:
+            return _decoder.decode(encoded)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UnreadableJob(type(error).__name__) from None
-    if not 1 <= job.v <= JOB_VERSION:
-        raise UnreadableJob(f"job version {job.v}; this worker reads 1 to {JOB_VERSION}")
-    return job
+    kind = NewerVersion if version > JOB_VERSION else UnreadableJob
+    raise kind(f"job version {version}; this worker reads {oldest} to {JOB_VERSION}")
 
 
 # ------------------------------------------------------------------------------------------------ frames
@@ -156,6 +177,7 @@ class Frame:
 
     body: bytes
     first: int
+    events: int = 1
 
 
 def encode_entry(room: str, epoch: int, entry: Entry) -> bytes:
@@ -202,7 +224,7 @@ def pack(events: Sequence[tuple[int, bytes]], dialect: Dialect) -> list[Frame]:
 
 def _frame(events: list[bytes], first: int) -> Frame:
     body = events[0] if len(events) == 1 else _BATCH_OPEN + b",".join(events) + _BATCH_CLOSE
-    return Frame(body, first)
+    return Frame(body, first, len(events))
 
 
 # ------------------------------------------------------------------------------------------------ outcomes

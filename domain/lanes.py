@@ -28,6 +28,8 @@ class Lane:
     """Worker environments at most."""
     post_concurrency: int = 64
     """Posts under way at once in one worker."""
+    post_rate: float = 0
+    """Posts a second of one worker at most, so that a lane leaves the account's quota to the others. 0: no cap."""
     post_deadline: float = 0.5
     """The longest that one post may take."""
     timeout: float = 10
@@ -44,8 +46,8 @@ LANES: Mapping[str, Lane] = {
     it.name: it
     for it in (
         Lane("interactive", fifo=True),
-        Lane("retry", fifo=False, post_deadline=3),
-        Lane("ephemeral", fifo=False),
+        Lane("retry", fifo=False, post_deadline=3, post_rate=500),
+        Lane("ephemeral", fifo=False, post_rate=1_000),
     )
 }
 
@@ -54,6 +56,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "window": (0, 300),
     "max_concurrency": (1, 1_000),
     "post_concurrency": (1, 1_024),
+    "post_rate": (0, 10_000),
     "post_deadline": (0.05, 29),
     "timeout": (3, 900),
     "visibility": (1, 43_200),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from domain.errors import ConnectionGone, PostError, Throttled, Unavailable
+from domain.errors import ConnectionGone, PostError, PostFailed, Throttled, Unavailable
 from domain.fanout import GRACE, Outcome, read_outcome
 from domain.lanes import Lane
 from domain.ports import Connections, Ports
@@ -22,6 +22,13 @@ THROTTLED_TRIES = 3
 TimeLeft = Callable[[], float]
 """Seconds until the function is cut off."""
 
+_ANSWERS: Mapping[type[PostError], str] = {
+    ConnectionGone: "PostsGone",
+    Throttled: "PostsThrottled",
+    PostFailed: "PostsFailed",
+}
+"""What was answered → the metric that counts it."""
+
 
 class Poster:
     """The posts of one worker environment, at most `lane.post_concurrency` at once whatever they belong to."""
@@ -32,7 +39,7 @@ class Poster:
         self._lane = lane
         self._slots = asyncio.Semaphore(lane.post_concurrency)
         self.counts: Counter[str] = Counter()
-        """Posts by outcome (`delivered`, `gone`, `throttled`, `post_failed`), and `purged`, `closed`."""
+        """Metric → number: every answer to a post, ConnectionsPurged, SocketsClosed."""
 
     async def to_each(self, members: Iterable[Member], deliver: Callable[[Member], Awaitable[None]]) -> None:
         """Run `deliver` for every member whose rows have not expired, as many side by side as may post."""
@@ -62,7 +69,7 @@ class Poster:
                 async with self._slots:
                     await self._connections.post(member.connection, body, min(self._lane.post_deadline, left))
             except PostError as error:
-                self.counts[error.code.lower()] += 1
+                self.counts[_ANSWERS[type(error)]] += 1
                 if read_outcome(error, age) is Outcome.GONE:
                     return Outcome.GONE
                 if isinstance(error, ConnectionGone):
@@ -76,7 +83,7 @@ class Poster:
                     return Outcome.RETRY
                 await self._ports.clock.sleep(pause)
             else:
-                self.counts["delivered"] += 1
+                self.counts["PostsDelivered"] += 1
                 return Outcome.DELIVERED
 
     async def purge(self, key: ShardKey, member: Member) -> None:
@@ -85,7 +92,7 @@ class Poster:
             await self._ports.roster.drop(member, key)
         except Unavailable:
             return
-        self.counts["purged"] += 1
+        self.counts["ConnectionsPurged"] += 1
 
     async def close(self, member: Member) -> None:
         """Close a socket, so that its client notices and comes back. Raises `PostError` if it may still be open."""
@@ -93,4 +100,4 @@ class Poster:
             await self._connections.close(member.connection)
         except ConnectionGone:
             return
-        self.counts["closed"] += 1
+        self.counts["SocketsClosed"] += 1

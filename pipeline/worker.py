@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
-from adapters.observability import logger, metrics, tracer
+from adapters.observability import emit, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
 from pipeline.batch import Record, Worked, Worker
 from pipeline.posting import TimeLeft
 
 __all__ = ["handler", "read_record"]
+
+_ALWAYS = frozenset({"PostsDelivered", "PostsThrottled", "PostsFailed"})
+"""Emitted when they are 0, too: the shares that alarms watch are computed of them, and none can be of a missing one."""
 
 
 @logger.inject_lambda_context(correlation_id_path="Records[0].messageId")
@@ -34,11 +36,16 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
     for cause in worked.causes:
         logger.error("jobs will be tried again", exc_info=cause)
-    metrics.add_dimension("lane", lane.name)
-    metrics.add_metric("JobsFailed", MetricUnit.Count, len(worked.failed))
-    for name, count in worker.counts.items():
-        metrics.add_metric(name.title().replace("_", ""), MetricUnit.Count, count)
+    _report(lane.name, worker, worked)
     return worked
+
+
+def _report(lane: str, worker: Worker, worked: Worked) -> None:
+    metrics.add_dimension("lane", lane)
+    counts = worker.counts + Counter(JobsFailed=len(worked.failed), JobsBuried=len(worked.buried))  # without zeros
+    for name in _ALWAYS.union(counts):
+        emit(name, counts[name])
+    emit("AcceptToLastPost", *worker.lags)
 
 
 def read_record(record: Mapping[str, Any]) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adapters.identity import identity
-from adapters.observability import logger
+from adapters.observability import emit, logger, metrics
 from adapters.runtime import runtime
 from domain.errors import Refused
 from services.handshake import read_handshake
@@ -21,6 +21,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         principal = environment.run(identity(environment.settings.auth).admit(read_handshake(event)))
     except Refused as error:
         logger.info("handshake refused", code=error.code)
+        emit("HandshakesRefused", 1)
+        metrics.flush_metrics()
         if error.code == "UNAUTHENTICATED":
             raise Exception("Unauthorized") from None  # API Gateway reads exactly this text
         return _policy("anonymous", "Deny", event["methodArn"], {})

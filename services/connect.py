@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
-from adapters.observability import logger, metrics, tracer
+from adapters.observability import emit, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
 from domain.errors import Refused
 from domain.protocol import SUBPROTOCOL
@@ -37,9 +35,9 @@ async def _respond(environment: Runtime, event: dict[str, Any]) -> dict[str, Any
         ports = await environment.ports()
         await connect(ports, read_caller(event), room, dialect)
     except Refused as error:
-        metrics.add_metric("HandshakesRefused", MetricUnit.Count, 1)
+        emit("HandshakesRefused", 1)
         logger.info("handshake refused", code=error.code)
         return {"statusCode": STATUS.get(error.code, 403), "body": error.message}
-    metrics.add_metric("Connects", MetricUnit.Count, 1)
+    emit("Connects", 1)
     headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if dialect == "v1" else {}
     return {"statusCode": 200, "headers": headers}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
-from adapters.observability import logger, metrics, tracer
+from adapters.observability import emit, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
 from services.sessions import disconnect
 
@@ -20,7 +18,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Delete the connection and its memberships."""
     environment = runtime()
     environment.run(_respond(environment, event["requestContext"]["connectionId"]))
-    metrics.add_metric("Disconnects", MetricUnit.Count, 1)
+    emit("Disconnects", 1)
     return {"statusCode": 200}
 
 

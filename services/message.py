@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
-from adapters.observability import logger, metrics, tracer
+from adapters.observability import emit, emit_refusal, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
+from domain.events import Ack
 from services.caller import read_caller
 from services.requests import answer
 
 __all__ = ["handler"]
+
+_ACK = f'{{"type":"{Ack.type}"'.encode()
+"""How the frame of an `ack` begins."""
 
 
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId")
@@ -21,10 +23,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answer the request in the event's body."""
     environment = runtime()
     reply = environment.run(_respond(environment, event))
-    metrics.add_metric("Requests", MetricUnit.Count, 1)
     return {"statusCode": 200, "body": reply.decode()}
 
 
 async def _respond(environment: Runtime, event: dict[str, Any]) -> bytes:
     ports = await environment.ports()
-    return await answer(ports, read_caller(event), event.get("body") or "")
+    frame, refused = await answer(ports, read_caller(event), event.get("body") or "")
+    emit("Requests", 1)
+    if refused is not None:
+        emit_refusal("RequestsRefused", refused)
+    elif frame.startswith(_ACK):
+        # The gateway's clock and this one differ, and one negative value costs CloudWatch the percentiles.
+        emit("AckLatency", max(0, ports.clock.now() - event["requestContext"]["requestTimeEpoch"]))
+    return frame

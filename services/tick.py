@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
-from adapters.observability import logger, metrics, tracer
+from adapters.observability import emit, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
 from services.leases import sweep
 
@@ -22,7 +20,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Sweep the minutes that have passed; the scheduled event says nothing that the clock does not."""
     environment = runtime()
     ended = environment.run(_respond(environment))
-    metrics.add_metric("LeasesEnded", MetricUnit.Count, ended)
+    emit("LeasesEnded", ended)
     return {"ended": ended}
 
 

@@ -153,7 +153,7 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         assert gone not in {it.connection for it in await store.members(key)}
         session_of_bob = await store.session(gone)
         assert (session_of_bob.connection, list(session_of_bob.memberships)) == (None, [])
-        assert here.worker.counts["purged"] == 1
+        assert here.worker.counts["ConnectionsPurged"] == 1
 
 
 async def test_a_poison_job_ends_in_the_dead_letter_queue(tmp_path: Path) -> None:

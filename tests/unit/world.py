@@ -55,7 +55,7 @@ class World:
         caller = self.callers[name]
         caller = Caller(caller.connection, caller.user, caller.name, f"{self.ports.draw.getrandbits(64):x}")
         frame = request if isinstance(request, str) else json.dumps(request)
-        reply: dict[str, Any] = json.loads(await answer(self.ports, caller, frame) or "{}")
+        reply: dict[str, Any] = json.loads((await answer(self.ports, caller, frame)).frame or "{}")
         return reply
 
     async def say(self, name: str, message: str, room: str = "general") -> dict[str, Any]:

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from domain.errors import ConnectionGone, PostFailed, Throttled, UnreadableJob
+from domain import fanout
+from domain.errors import ConnectionGone, NewerVersion, PostFailed, Throttled, UnreadableJob
 from domain.fanout import (
+    JOB_VERSION,
+    WRITTEN_VERSION,
     YOUNG_MS,
     Arrived,
     Doorbell,
@@ -101,10 +104,53 @@ def test_no_record_breaks_the_parser(body: str) -> None:
         assert len(body) < 8 or body not in str(error)  # noqa: PT017
 
 
-def test_an_unknown_version_is_unreadable() -> None:
-    """A worker reads its own version and the one before."""
-    with pytest.raises(UnreadableJob, match="version 2"):
-        parse_job('{"kind":"doorbell","v":2,"room":"a","epoch":1,"shard":0,"seq":1}')
+def doorbell(version: int) -> str:
+    return f'{{"kind":"doorbell","v":{version},"room":"a","epoch":1,"shard":0,"seq":1}}'
+
+
+@pytest.mark.parametrize(("newest", "read"), [(1, [1]), (2, [1, 2]), (3, [2, 3])])
+def test_the_newest_version_and_the_one_before_are_read(
+    newest: int, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is older is unreadable for ever, and so is 0; what is newer is another worker's."""
+    monkeypatch.setattr(fanout, "JOB_VERSION", newest)
+    for version in range(-1, 5):
+        if version in read:
+            assert parse_job(doorbell(version)).v == version
+            continue
+        with pytest.raises(NewerVersion if version > newest else UnreadableJob, match=f"version {version};"):
+            parse_job(doorbell(version))
+
+
+def test_a_job_may_have_more_fields() -> None:
+    """A later release may add them without a new version."""
+    assert parse_job(doorbell(JOB_VERSION).replace("}", ',"urgent":{"a":[1]}}')) == parse_job(doorbell(JOB_VERSION))
+
+
+@pytest.mark.parametrize("form", ["", ',"kind":"plan","of":[{"a":1}]', ',"kind":"doorbell","room":3'])
+def test_a_newer_version_may_have_any_form(form: str) -> None:
+    """Its version is looked at first: a kind or a field that nobody here knows makes it no poison."""
+    with pytest.raises(NewerVersion):
+        parse_job(f'{{"v":{JOB_VERSION + 1}{form}}}')
+
+
+@pytest.mark.parametrize("version", ['"2"', "null", "2.5", "[2]", "true"])
+def test_a_version_is_a_whole_number(version: str) -> None:
+    """Anything else is of no release."""
+    with pytest.raises(UnreadableJob, match="ValidationError"):
+        parse_job(f'{{"kind":"doorbell","v":{version},"room":"a","epoch":1,"shard":0,"seq":1}}')
+
+
+def test_a_job_without_a_version_is_unreadable() -> None:
+    """Nobody knows what it means."""
+    with pytest.raises(UnreadableJob, match="ValidationError"):
+        parse_job('{"kind":"doorbell","room":"a","epoch":1,"shard":0,"seq":1}')
+
+
+def test_what_is_written_is_read_by_this_release_and_the_next() -> None:
+    """So that both of the two steps can be rolled back."""
+    assert JOB_VERSION - 1 <= WRITTEN_VERSION <= JOB_VERSION
+    assert json.loads(encode_job(Stats(room="a", epoch=1, shard=0, not_after=3)))["v"] == WRITTEN_VERSION
 
 
 @pytest.mark.parametrize(

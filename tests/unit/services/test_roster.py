@@ -100,7 +100,7 @@ async def test_a_thousand_joins_cost_posts_in_proportion() -> None:
     limit = world.rules.roster_limit
     welcomes, names = 1_000, limit * (limit - 1) // 2
     counts = sum(it * 100 for it in range(1, 11)) + 2 * 1_000
-    assert world.counts["delivered"] <= welcomes + names + counts
+    assert world.counts["PostsDelivered"] <= welcomes + names + counts
     assert world.events("m0", "room_stats")[-1]["data"]["activeUsers"] == 1_000
 
 

@@ -8,8 +8,11 @@ each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number
 index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
 messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room can have.
 
-`expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds. `v` is the version of a row's
-form where a deployment may meet rows that an older one wrote.
+`expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds.
+
+How a row's form may change: attributes are only added, each with a default for the rows that lack it, and a reader
+takes those that it knows. Anything else, a new value of an attribute among it, is a new version `v` (1 where a row has
+none), handled like a job's: one release reads it, the next writes it.
 """
 
 from __future__ import annotations
@@ -107,7 +110,12 @@ def _value(it: str | int | bool) -> AttributeValueTypeDef:
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: int(it["N"]) if "N" in it else next(iter(it.values())) for name, it in item.items()}
+    return {name: _number(it["N"]) if "N" in it else next(iter(it.values())) for name, it in item.items()}
+
+
+def _number(text: str) -> int | float:
+    # All of ours are whole; an attribute of a later release need not be.
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def _key(pk: str, sk: str) -> Key:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import sys
 import uuid
 from collections import Counter
@@ -92,8 +93,12 @@ class Function:
         timeout: float,
         max_concurrency: int,
         log: Path,
+        code: Path | None = None,
     ) -> None:
-        """`handler` is `module:attribute`; `timeout` is in seconds; output is appended to `log`."""
+        """`handler` is `module:attribute`; `timeout` is in seconds; output is appended to `log`.
+
+        `code`: the folder in which it is looked for first; without one, where this process would find it.
+        """
         self.name = name
         self.max_concurrency = max_concurrency
         self.tally = Tally()
@@ -102,6 +107,9 @@ class Function:
         self._timeout = timeout
         self._log = log
         self._slots = asyncio.Semaphore(max_concurrency)
+        self._code = code
+        self._release = 0
+        """How often the code was replaced."""
         self._environments: set[_Environment] = set()
         self._idle: list[_Environment] = []
 
@@ -125,9 +133,19 @@ class Function:
         async def start() -> None:
             async with self._slots:
                 if len(self._environments) < count:
-                    self._idle.append(await self._start())
+                    await self._keep(await self._start())
 
         await asyncio.gather(*(start() for _ in range(min(count, self.max_concurrency) - len(self._environments))))
+
+    async def update(self, code: Path) -> None:
+        """Replace the code, as UpdateFunctionCode does: the next event gets an environment that has the new one.
+
+        Events under way finish in their old environments, which then end; idle ones end now.
+        """
+        self._code = code
+        self._release += 1
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(self._end(it, kill=False) for it in idle))
 
     @property
     def pids(self) -> dict[int, bool]:
@@ -158,9 +176,9 @@ class Function:
         except BaseException:
             await self._end(environment)  # cancelled: what it would answer to this event must not meet the next
             raise
-        self._idle.append(environment)
         tally.billed_ms += math.ceil(answer["ms"])
         tally.calls.update(answer["calls"])
+        await self._keep(environment)
         if "error" in answer:
             tally.errors += 1
             raise FunctionError(answer["error"]["type"], answer["error"]["message"])
@@ -174,10 +192,17 @@ class Function:
             await self._end(environment)
         return None
 
+    async def _keep(self, environment: _Environment) -> None:
+        if environment.release == self._release:
+            self._idle.append(environment)
+        else:
+            await self._end(environment, kill=False)
+
     async def _start(self) -> _Environment:
         # -P: a folder called `local` where the twin is started must not hide ours.
         command = (sys.executable, "-P", "-m", "local.environment", self._handler)
-        environment = _Environment(await Child.start(*command, environ=self._variables(), log=self._log))
+        release, environ = self._release, self._variables()
+        environment = _Environment(await Child.start(*command, environ=environ, log=self._log), release)
         self._environments.add(environment)
         try:
             async with asyncio.timeout(INIT_SECONDS):
@@ -212,7 +237,14 @@ class Function:
             "POWERTOOLS_TRACE_DISABLED": "true",
             "ROOMCAST_TWIN_FUNCTION_ARN": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}",
             **self._environ,
+            **self._path(),
         }
+
+    def _path(self) -> dict[str, str]:
+        if self._code is None:
+            return {}
+        behind = self._environ.get("PYTHONPATH") or os.environ.get("PYTHONPATH")
+        return {"PYTHONPATH": os.pathsep.join([str(self._code), *([behind] if behind else [])])}
 
     async def _end(self, environment: _Environment, *, kill: bool = True) -> None:
         await environment.end(kill=kill)
@@ -222,8 +254,9 @@ class Function:
 class _Environment:
     """A process that runs `local.environment`."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, release: int) -> None:
         self.busy = False
+        self.release = release
         self._child = child
 
     @property

@@ -64,13 +64,14 @@ class Twin:
         post_latency: Callable[[], float] | None = None,
         lose_disconnects: bool = False,
         gateway_class: type[Gateway] = Gateway,
+        code: Path | None = None,
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
         `workers`: environments of each broadcast function, instead of each lane's own number.
         `port`: of the page and `@connections`; `ws_port`: of the sockets, the next one where it is not named. 0 is any.
         `post_latency`: the seconds that the next post takes. `lose_disconnects`: `$disconnect` never comes, until
-        `gateway.lose_disconnects` is changed.
+        `gateway.lose_disconnects` is changed. `code`: the folder with the functions' packages, instead of ours.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -89,6 +90,7 @@ class Twin:
         self._post_latency = post_latency
         self._lose_disconnects = lose_disconnects
         self._gateway_class = gateway_class
+        self._code = code
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
@@ -227,6 +229,7 @@ class Twin:
                 timeout=timeout,
                 max_concurrency=environments,
                 log=logs / f"{name}.log",
+                code=self._code,
             )
 
         for name, environments in API_FUNCTIONS.items():

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from domain.errors import Unavailable, UnreadableJob
+from domain.errors import NewerVersion, Unavailable, UnreadableJob
 from domain.fanout import Arrived, Doorbell, Job, Notice, Remainder, Stats, parse_job
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Connections, Ports
@@ -39,7 +39,7 @@ class Worked:
     buried: list[tuple[Record, UnreadableJob]] = field(default_factory=list)
     """These lie in the dead-letter queue now."""
     causes: list[Exception] = field(default_factory=list)
-    """Why groups failed."""
+    """Why groups, or jobs of a newer version, failed."""
 
 
 class Worker:
@@ -48,16 +48,21 @@ class Worker:
     def __init__(self, ports: Ports, connections: Connections, lane: Lane) -> None:
         poster = Poster(ports, connections, lane)
         self.counts = poster.counts
-        """What was done: see `Poster` and `Broadcast`."""
+        """What was done, by metric: see `Poster` and `Broadcast`."""
         self._lane = lane
         self._queue: BroadcastQueue = ports.queue
         self._broadcast = Broadcast(ports, poster)
+        self.lags = self._broadcast.lags
         self._announcer = Announcer(ports, poster)
 
     async def work(self, records: Sequence[Record], time_left: TimeLeft) -> Worked:
         """Work a batch: its groups side by side, the jobs of a group together.
 
         On a standard queue the group names a tenant, not an order, and every message is a group of its own.
+
+        A job of a newer version fails and comes again, for a worker that reads it; after the lane's number of receives
+        SQS moves it to the dead-letter queue, from where it can be redriven. The doorbells around it are served all the
+        same: the order is the log's, and they need nothing of it.
         """
         groups: dict[str, list[Record]] = {}
         for record in records:
@@ -71,7 +76,11 @@ class Worker:
         try:
             shards: dict[ShardKey, list[tuple[Record, Doorbell]]] = {}
             for record in records:
-                job = await self._read(record, worked)
+                try:
+                    job = await self._read(record, worked)
+                except NewerVersion as error:
+                    worked.causes.append(error)
+                    continue
                 if isinstance(job, Doorbell):
                     shards.setdefault(job.key, []).append((record, job))
                     continue
@@ -104,7 +113,7 @@ class Worker:
                 await self._announcer.count(job, time_left)
 
     async def _read(self, record: Record, worked: Worked) -> Job | None:
-        """The record's job; None once an unreadable one is out of its group's way."""
+        """The record's job; None once an unreadable one is out of its group's way. Raises `NewerVersion`."""
         try:
             return parse_job(record.body)
         except UnreadableJob as error:

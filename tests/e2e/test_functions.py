@@ -20,17 +20,20 @@ MakeFunction = Callable[..., Function]
 
 @pytest.fixture
 async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
-    """Functions of the tests' handlers; all stopped at the end."""
+    """Functions of the tests' handlers, or of a `module:attribute`; all stopped at the end."""
     made: list[Function] = []
 
-    def make(handler: str, *, timeout: float = 20, max_concurrency: int = 1, **environ: str) -> Function:
+    def make(
+        handler: str, *, timeout: float = 20, max_concurrency: int = 1, code: Path | None = None, **environ: str
+    ) -> Function:
         function = Function(
             handler,
-            f"tests.unit.local.handlers:{handler}",
+            handler if ":" in handler else f"tests.unit.local.handlers:{handler}",
             {"PYTHONPATH": str(ROOT), **environ},
             timeout=timeout,
             max_concurrency=max_concurrency,
             log=tmp_path / "function.log",
+            code=code,
         )
         made.append(function)
         return function
@@ -192,6 +195,78 @@ async def test_calls_to_aws_are_counted(make: MakeFunction) -> None:
     await function.invoke(2)
     await function.invoke(3)
     assert function.tally.calls == {"dynamodb.Query": 5}
+
+
+RELEASED = """
+import os, time
+from pathlib import Path
+
+def wait(folder, what):
+    (folder / f"{what} began").touch()
+    while not (folder / f"{what} may end").exists():
+        time.sleep(0.01)
+
+def handler(event, context):
+    if event:
+        wait(Path(event), "event")
+    return [RELEASE, os.getpid()]
+"""
+HELD_IMPORT = """
+wait(Path(__file__).parent, "import")
+"""
+
+
+def release(folder: Path, name: str, more: str = "") -> Path:
+    """A folder with a module `released`, whose handler answers with the name and its process id."""
+    code = folder / name
+    code.mkdir()
+    (code / "released.py").write_text(f"RELEASE = {name!r}\n{RELEASED}{more}")
+    return code
+
+
+async def test_new_code_meets_no_event_that_is_under_way(make: MakeFunction, tmp_path: Path) -> None:
+    """That one finishes in its old environment, which then ends; the next event gets the new code, side by side with
+    it, and idle environments of the old code end at once."""
+    old, new = release(tmp_path, "old"), release(tmp_path, "new")
+    before = children()
+    function = make("released:handler", max_concurrency=2, code=old)
+    await function.warm(2)
+    event = asyncio.create_task(function.invoke(str(tmp_path)))
+    await until((tmp_path / "event began").exists)
+    [busy] = [pid for pid, is_busy in function.pids.items() if is_busy]
+    await function.update(new)
+    assert children() - before == {busy}
+    name, pid = await function.invoke(None)
+    assert (name, children() - before) == ("new", {busy, pid})
+    assert not event.done()
+    (tmp_path / "event may end").touch()
+    assert await event == ["old", busy]
+    assert children() - before == {pid}
+    assert await function.invoke(None) == ["new", pid]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "how_far"), [("an event", "its process"), ("an event", "its import"), ("nothing", "its import")]
+)
+async def test_an_environment_that_was_starting_has_the_old_code(
+    make: MakeFunction, tmp_path: Path, waiting: str, how_far: str
+) -> None:
+    """It serves the event that it was started for, if any, and is not kept."""
+    old, new = release(tmp_path, "old", HELD_IMPORT), release(tmp_path, "new")
+    before = children()
+    function = make("released:handler", code=old)
+    started = asyncio.create_task(function.invoke(None) if waiting == "an event" else function.warm())
+    if how_far == "its import":
+        await until((old / "import began").exists)
+    else:
+        await asyncio.sleep(0)
+    await function.update(new)
+    (old / "import may end").touch()
+    result = await started
+    assert children() == before
+    if waiting == "an event":
+        assert result[0] == "old"
+    assert (await function.invoke(None))[0] == "new"
 
 
 async def test_stop_leaves_no_process(make: MakeFunction, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Documents can't lie: tables in docs/ and README are compared with the code."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from domain.events import EVENTS
 from domain.lanes import LANES
 from domain.protocol import ERROR_CODES
 from domain.requests import REQUESTS
+from infra.settings import STAGES, Stage
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
@@ -63,7 +65,20 @@ def test_tuning() -> None:
     for setting, cells in documented.items():
         for lane, cell in zip(LANES.values(), cells, strict=False):
             assert float(cell.removesuffix(" s")) == getattr(lane, setting), (lane.name, setting)
-    assert len(documented) == 8
+    assert len(documented) == 9
+
+
+def test_deployment_settings() -> None:
+    """Every setting of a stage with its default, and no other; production's where it differs."""
+    documented = rows("Stages and settings", (ROOT / "docs/deploy.md").read_text())
+    dev, prod = STAGES["dev"], STAGES["prod"]
+    expected = {it.name: _default(getattr(dev, it.name), getattr(prod, it.name)) for it in fields(Stage)[2:]}
+    assert {name: cells[0] for name, cells in documented.items()} == expected
+
+
+def _default(dev: object, prod: object) -> str:
+    own, other = (str(it).lower() if isinstance(it, bool) else str(it) for it in (dev, prod))
+    return own if own == other else f"{own}; prod: {other}"
 
 
 @pytest.mark.parametrize("document", ["README.md", *(f"docs/{it.name}" for it in sorted(ROOT.glob("docs/*.md")))])
@@ -71,7 +86,7 @@ def test_links_and_paths(document: str) -> None:
     """Every relative link, and every path in backticks that looks like one of the project's, exists."""
     text = (ROOT / document).read_text()
     links = [it for it in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in it]
-    paths = re.findall(r"`((?:domain|services|pipeline|adapters|local|client|loadtest|ops|docs)/[\w./]*)`", text)
+    paths = re.findall(r"`((?:domain|services|pipeline|adapters|infra|local|client|loadtest|ops|docs)/[\w./]*)`", text)
     missing = [it for it in links if not (ROOT / document).parent.joinpath(it).exists()]
     missing += [it for it in paths if not (ROOT / it).exists()]
     assert missing == []

@@ -1,0 +1,77 @@
+"""What each function may do: exactly the actions that its code calls, on exactly the tables, indexes and queues.
+
+A worker's name is its lane's. There is no Scan, and no `*` but where a name is not known before it is there: the open
+connections of this API's stage, and the streams of a function's own log group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adapters.rows import DIRECTORY_INDEX
+
+__all__ = ["INDEXES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
+
+_PURGE = {
+    # Who is gone leaves all its rooms, and they are told: `AnnouncingRoster`.
+    "connections": ("Query", "DeleteItem"),
+    "rooms": ("UpdateItem", "DeleteItem"),
+}
+
+TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "authorizer": {},
+    "connect": {
+        "connections": ("Query", "PutItem", "DeleteItem"),
+        "rooms": ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+    },
+    "disconnect": _PURGE,
+    "message": {
+        "connections": ("BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+        "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        "messages": ("BatchGetItem", "Query", "PutItem"),
+    },
+    "tick": {
+        "connections": ("GetItem", "Query", "PutItem", "DeleteItem"),
+        "rooms": _PURGE["rooms"],
+    },
+    "interactive": {
+        "connections": _PURGE["connections"],
+        "rooms": ("GetItem", "Query", *_PURGE["rooms"]),
+        "messages": ("Query",),
+    },
+    "retry": {
+        "connections": _PURGE["connections"],
+        "rooms": ("BatchGetItem", *_PURGE["rooms"]),
+        "messages": ("Query",),
+    },
+    "ephemeral": {
+        "connections": _PURGE["connections"],
+        "rooms": ("GetItem", "BatchGetItem", "Query", *_PURGE["rooms"]),
+    },
+}
+"""Function → table → DynamoDB actions. A transaction needs those of its parts."""
+
+INDEXES: Mapping[str, Mapping[str, Sequence[str]]] = {"message": {"rooms": (DIRECTORY_INDEX,)}}
+"""Function → table → the indexes that it queries."""
+
+SENDS: Mapping[str, Sequence[str]] = {
+    "connect": ("ephemeral",),
+    "disconnect": ("ephemeral",),
+    "message": ("interactive", "ephemeral"),
+    "tick": ("ephemeral",),
+    "interactive": ("retry", "ephemeral"),
+    "retry": ("retry", "ephemeral"),
+    "ephemeral": ("ephemeral",),
+}
+"""Function → the lanes that it sends jobs to. A worker may send to its own dead-letter queue too."""
+
+WORKS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes")
+"""What a worker, and the mapping that feeds it under its role, do to its own queue."""
+
+SOCKETS: Mapping[str, Sequence[str]] = {
+    "tick": ("DELETE",),
+    "interactive": ("POST",),
+    "retry": ("POST", "DELETE"),
+    "ephemeral": ("POST",),
+}
+"""Function → what it does to open connections."""

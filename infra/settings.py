@@ -1,0 +1,178 @@
+"""What a deployment is told: one frozen set of settings per stage, and how `-c NAME=VALUE` overrides them.
+
+`cdk deploy -c stage=prod -c lane.interactive.batch_size=5 -c alarm_email=ops@example.org`: every field of `Stage` is a
+name, and `lane.LANE.SETTING` is a lane's. Nonsense is refused at synth, by one sentence that names the setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from domain.errors import BadSetting
+from domain.lanes import LANES, Lane, override_lanes
+from infra.packaging import ARCHITECTURES, PYTHONS
+
+__all__ = ["STAGES", "Stage", "check_stage", "read_stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One deployment. Rates are in requests a second, memory in MB, times in seconds."""
+
+    name: str
+    lanes: Mapping[str, Lane]
+
+    quota: int = 10_000
+    """What API Gateway grants the account in this Region, over all its APIs, posts included. Newer Regions: 2,500."""
+    inbound_rate: int = 1_500
+    """What clients may send, connects included: the stage's throttle, and a reserve of the quota."""
+    inbound_burst: int = 750
+    interactive_reserve: int = 2_500
+    """What no capped lane may use of the quota: the interactive lane's, which has no cap."""
+
+    auth: str = "demo"
+    open_rooms: bool = True
+    """Whether the first join makes a room that nobody created."""
+    roster_limit: int = 50
+    """Members up to which a room is told who comes and goes."""
+
+    architecture: str = "arm64"
+    """A fifth cheaper than x86_64 for the same milliseconds."""
+    python: str = "3.13"
+    api_memory: int = 512
+    """Processor time goes with memory. An answer waits for DynamoDB nine tenths of its time, so more buys little."""
+    worker_memory: int = 1_769
+    """One whole processor: posting is bound by it, and one event loop can't use a second."""
+    api_timeout: int = 10
+    tick_timeout: int = 60
+
+    log_retention_days: int = 14
+    alarm_email: str = ""
+    """Who is told of alarms; the topic is there without it."""
+    access_logs: bool = False
+    """API Gateway writes them only once the account has a role for it: docs/deploy.md."""
+    tracing: bool = False
+    """X-Ray for the functions; it bills every trace."""
+    protect: bool = False
+    """Tables can't be deleted, by a tear-down or by hand."""
+
+    management_endpoint: str = ""
+    """`@connections` elsewhere than on AWS: an emulator's."""
+    synthesizer: str = "default"
+    """`default`: deploys with the roles that `cdk bootstrap` makes. `cli`: with the caller's own credentials."""
+
+
+STAGES: Mapping[str, Stage] = {
+    "dev": Stage("dev", LANES),
+    "prod": Stage("prod", LANES, log_retention_days=90, open_rooms=False, protect=True),
+}
+"""A stage of another name is a `dev` of that name."""
+
+_CHOICES: Mapping[str, tuple[str | int, ...]] = {
+    "auth": ("demo",),
+    "architecture": tuple(ARCHITECTURES),
+    "python": PYTHONS,
+    "log_retention_days": (1, 7, 14, 30, 90, 365),
+    "synthesizer": ("default", "cli"),
+}
+_LIMITS: Mapping[str, tuple[int, int]] = {
+    "quota": (1, 1_000_000),
+    "inbound_rate": (1, 1_000_000),
+    "inbound_burst": (1, 1_000_000),
+    "interactive_reserve": (1, 1_000_000),
+    "roster_limit": (0, 10_000),
+    "api_memory": (128, 10_240),
+    "worker_memory": (128, 10_240),
+    "api_timeout": (3, 29),
+    "tick_timeout": (10, 900),
+}
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+def read_stage(context: Mapping[str, object]) -> Stage:
+    """The stage that a CDK context asks for. Names with `:`, `/` or `@` are the CDK's own.
+
+    Raises `BadSetting` for a name that is no setting, a value that is none, or settings that contradict one another.
+    """
+    asked = {name: str(value) for name, value in context.items() if not re.search(r"[:/@]", name)}
+    name = asked.pop("stage", "dev")
+    stage = replace(STAGES.get(name, STAGES["dev"]), name=name)
+    of_lanes = [f"{it.removeprefix('lane.')}={value}" for it, value in asked.items() if it.startswith("lane.")]
+    own = {it: value for it, value in asked.items() if not it.startswith("lane.")}
+    kinds = {it.name: str(it.type) for it in fields(Stage) if it.name not in {"name", "lanes"}}
+    for it in own:
+        if it not in kinds:
+            raise BadSetting(f"setting '{it}': there is none; the settings are {', '.join(kinds)}, lane.LANE.SETTING")
+    stage = replace(
+        stage,
+        lanes=override_lanes(stage.lanes, of_lanes),
+        **{it: _READ[kinds[it]](it, value) for it, value in own.items()},
+    )
+    check_stage(stage)
+    return stage
+
+
+def check_stage(stage: Stage) -> None:
+    """Raises `BadSetting` where a setting is out of bounds, or all of them ask for more than the account's quota."""
+    if not _STAGE_NAME.fullmatch(stage.name):
+        raise BadSetting(f"stage '{stage.name}': write 1 to 16 lower-case letters and digits, a letter first")
+    for name, choices in _CHOICES.items():
+        if getattr(stage, name) not in choices:
+            raise BadSetting(f"setting {name}={getattr(stage, name)}: choose one of {', '.join(map(str, choices))}")
+    for name, (low, high) in _LIMITS.items():
+        if not low <= getattr(stage, name) <= high:
+            raise BadSetting(f"setting {name}={getattr(stage, name)}: it must be between {low} and {high}")
+    if stage.alarm_email and not _EMAIL.fullmatch(stage.alarm_email):
+        raise BadSetting(f"setting alarm_email={stage.alarm_email}: write an address such as ops@example.org")
+    if not re.fullmatch(r"(https?://[^\s]+[^/\s])?", stage.management_endpoint):
+        raise BadSetting(
+            f"setting management_endpoint={stage.management_endpoint}: write a URL without a slash at its end"
+        )
+    for lane in stage.lanes.values():
+        _check_mapping(lane)
+    _check_quota(stage)
+
+
+def _check_mapping(lane: Lane) -> None:
+    """What Lambda asks of a mapping beyond what `check_lane` asks of any."""
+    if lane.max_concurrency < 2:
+        raise BadSetting(f"setting lane.{lane.name}.max_concurrency={lane.max_concurrency}: Lambda takes 2 to 1,000")
+    for name in ("window", "timeout", "visibility"):
+        if getattr(lane, name) % 1:
+            raise BadSetting(f"setting lane.{lane.name}.{name}={getattr(lane, name):g}: Lambda takes whole seconds")
+
+
+def _check_quota(stage: Stage) -> None:
+    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate}
+    parts = {"inbound_rate": stage.inbound_rate, "interactive_reserve": stage.interactive_reserve, **capped}
+    total = sum(parts.values())
+    if total > stage.quota:
+        listed = " + ".join(f"{value:g} ({name})" for name, value in parts.items())
+        raise BadSetting(
+            f"setting quota={stage.quota}: the reserves and the lanes' caps (post_rate × max_concurrency) ask for"
+            f" {total:g} requests a second: {listed}; lower one of them, or have the account's quota raised"
+        )
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise BadSetting(f"setting {name}={text}: write true or false")
+    return text.lower() == "true"
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadSetting(f"setting {name}={text}: write a whole number") from None
+
+
+def _text(name: str, text: str) -> str:
+    return text
+
+
+_READ: Mapping[str, Callable[[str, str], Any]] = {"bool": _flag, "int": _whole, "str": _text}

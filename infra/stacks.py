@@ -1,0 +1,106 @@
+"""The two stacks of a deployment: what it must not lose, and what serves.
+
+The service finds the tables by the names that the stage gives them, not by CloudFormation's exports: each stack can be
+updated without the other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aws_cdk import App, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack, StackSynthesizer
+from aws_cdk import aws_apigatewayv2 as apigateway
+from constructs import Construct
+
+from adapters.settings import Settings, table_names
+from infra.broadcast_pipeline import BroadcastPipeline
+from infra.broadcast_queues import BroadcastQueues
+from infra.functions import Functions
+from infra.observability import Observability
+from infra.room_store import RoomStore
+from infra.settings import Stage
+from infra.websocket_api import ROUTE_SELECTION, WebSocketRoutes
+
+__all__ = ["ServiceStack", "StateStack", "deployment"]
+
+
+def deployment(app: App, stage: Stage, bundle: Path) -> tuple[StateStack, ServiceStack]:
+    """Both stacks of a stage. `bundle`: the zip of the functions."""
+    prefix = f"roomcast-{stage.name}"
+    state = StateStack(app, f"{prefix}-state", stage, prefix)
+    service = ServiceStack(app, f"{prefix}-service", stage, prefix, bundle)
+    service.add_stack_dependency(state)
+    return state, service
+
+
+class StateStack(Stack):
+    """The tables. In a protected stage they outlive it."""
+
+    def __init__(self, scope: Construct, name: str, stage: Stage, prefix: str) -> None:
+        super().__init__(
+            scope,
+            name,
+            description="roomcast: rooms, connections and messages",
+            termination_protection=stage.protect,
+            synthesizer=_synthesizer(stage),
+        )
+        self.store = RoomStore(self, "RoomStore", prefix=prefix, protect=stage.protect)
+
+
+class ServiceStack(Stack):
+    """The WebSocket API, the broadcast, what watches them. Its queues hold jobs for an hour; the log is the truth."""
+
+    def __init__(self, scope: Construct, name: str, stage: Stage, prefix: str, bundle: Path) -> None:
+        super().__init__(
+            scope,
+            name,
+            description="roomcast: WebSocket API, broadcast pipeline, dashboard",
+            synthesizer=_synthesizer(stage),
+        )
+        api = apigateway.WebSocketApi(self, "Api", api_name=prefix, route_selection_expression=ROUTE_SELECTION)
+        # From API id, Region and stage: a custom domain refuses `@connections`.
+        endpoint = stage.management_endpoint or f"https://{api.api_id}.execute-api.{self.region}.{self.url_suffix}"
+        queues = BroadcastQueues(self, "Queues", prefix=prefix, lanes=stage.lanes)
+        settings = Settings(
+            tables=table_names(prefix),
+            queues={lane: it.queue_url for lane, it in queues.queues.items()},
+            dead_letter_queues={lane: it.queue_url for lane, it in queues.dead_letter_queues.items()},
+            management_endpoint=f"{endpoint}/{stage.name}",
+            region=self.region,
+            auth=stage.auth,
+            open_rooms=stage.open_rooms,
+            roster_limit=stage.roster_limit,
+            lanes=stage.lanes,
+        )
+        functions = Functions(stage, prefix, bundle, settings, queues, api)
+        BroadcastPipeline(self, "Broadcast", functions=functions, queues=queues)
+        workers = [functions.made[it] for it in stage.lanes]
+        routes = WebSocketRoutes(self, "Routes", api=api, functions=functions, prefix=prefix)
+        # A worker reads what the version before its own wrote, so the workers are updated before who writes jobs.
+        for it in ("connect", "disconnect", "message"):
+            functions.made[it].node.add_dependency(*workers)
+        observability = Observability(
+            self,
+            "Observability",
+            prefix=prefix,
+            lanes=stage.lanes,
+            queues=queues.queues,
+            dead_letter_queues=queues.dead_letter_queues,
+            functions=functions.made,
+            api_id=api.api_id,
+            stage_name=stage.name,
+            alarm_email=stage.alarm_email or None,
+        )
+        outputs = {
+            "WebSocketUrl": routes.stage.url,
+            "ManagementUrl": f"{endpoint}/{stage.name}",
+            "DashboardUrl": observability.dashboard_url,
+            **{f"{lane.title()}Queue": it.queue_name for lane, it in queues.queues.items()},
+            **{f"{lane.title()}DeadLetterQueue": it.queue_name for lane, it in queues.dead_letter_queues.items()},
+        }
+        for output, value in outputs.items():
+            CfnOutput(self, output, value=value)
+
+
+def _synthesizer(stage: Stage) -> StackSynthesizer:
+    return CliCredentialsStackSynthesizer() if stage.synthesizer == "cli" else DefaultStackSynthesizer()

@@ -1,0 +1,90 @@
+"""The synthesized templates, each once a run: `python app.py` as `cdk` runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.infra.templates import Template
+
+ROOT = Path(__file__).parents[2]
+
+# Node's age is not what these tests are about; newer versions of Node say nothing here.
+os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "20"
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """What `python app.py` wrote and said."""
+
+    folder: Path
+    said: str
+
+    def template(self, stack: str) -> Template:
+        return Template(json.loads((self.folder / f"{stack}.template.json").read_text()))
+
+
+Synthesize = Callable[..., Synthesis]
+
+
+@pytest.fixture(scope="session")
+def node() -> None:
+    """The CDK's constructs run on Node."""
+    if shutil.which("node") is None:
+        pytest.skip("Node is not installed: the CDK needs it")
+
+
+@pytest.fixture(scope="session")
+def synthesize(node: None, tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
+    """`synthesize(*prefix, stage="prod", …)`: run `python app.py` with this context, as an argument of `prefix`."""
+
+    def run(*prefix: str, **context: str) -> Synthesis:
+        folder = tmp_path_factory.mktemp("cdk.out")
+        done = subprocess.run(
+            [*prefix, sys.executable, "app.py"],
+            cwd=ROOT,
+            env={**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(context)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return Synthesis(folder, done.stdout + done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def dev(synthesize: Synthesize) -> Synthesis:
+    return synthesize()
+
+
+@pytest.fixture(scope="session")
+def prod(synthesize: Synthesize) -> Synthesis:
+    """A protected stage with everything that can be switched on, and one lane's settings changed."""
+    lane = {"batch_size": "50", "window": "1", "max_concurrency": "3", "timeout": "12"}
+    return synthesize(
+        stage="prod",
+        alarm_email="ops@example.org",
+        access_logs="true",
+        tracing="true",
+        **{f"lane.ephemeral.{name}": value for name, value in lane.items()},
+    )
+
+
+@pytest.fixture(scope="session")
+def state(dev: Synthesis) -> Template:
+    return dev.template("roomcast-dev-state")
+
+
+@pytest.fixture(scope="session")
+def service(dev: Synthesis) -> Template:
+    return dev.template("roomcast-dev-service")

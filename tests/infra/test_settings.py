@@ -1,0 +1,94 @@
+"""A stage's settings: what may be overridden, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from domain.errors import BadSetting
+from domain.lanes import LANES
+from infra.settings import STAGES, Stage, check_stage, read_stage
+
+
+def test_the_default_is_dev() -> None:
+    """Without a stage it is `dev`, and the CDK's own names in the context are none of ours."""
+    assert read_stage({"aws:cdk:bundling-stacks": ["**"], "@aws-cdk/core:flag": True}) == STAGES["dev"]
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=str)
+def test_a_stage_is_sound_as_it_stands(stage: Stage) -> None:
+    """What we ship passes its own checks."""
+    check_stage(stage)
+
+
+def test_production_is_protected() -> None:
+    """Its tables can't be deleted, and nobody makes rooms by joining them."""
+    prod = read_stage({"stage": "prod"})
+    assert (prod.protect, prod.open_rooms, prod.log_retention_days) == (True, False, 90)
+
+
+def test_another_name_is_a_dev_of_that_name() -> None:
+    """Every engineer may have a stage."""
+    assert read_stage({"stage": "ada"}) == replace(STAGES["dev"], name="ada")
+
+
+def test_settings_are_overridden_by_name() -> None:
+    """Texts, numbers, flags, and the lanes' settings."""
+    stage = read_stage(
+        {
+            "stage": "prod",
+            "worker_memory": "3008",
+            "protect": "false",
+            "alarm_email": "ops@example.org",
+            "lane.interactive.batch_size": "5",
+            "lane.ephemeral.window": "1",
+            "lane.ephemeral.batch_size": "100",
+        }
+    )
+    assert (stage.worker_memory, stage.protect, stage.alarm_email) == (3008, False, "ops@example.org")
+    assert stage.lanes["interactive"] == replace(LANES["interactive"], batch_size=5)
+    assert stage.lanes["ephemeral"] == replace(LANES["ephemeral"], batch_size=100, window=1)
+
+
+@pytest.mark.parametrize(
+    ("context", "names"),
+    [
+        ({"stage": "Prod"}, ["stage 'Prod'", "lower-case"]),
+        ({"stage": "a-b"}, ["stage 'a-b'"]),
+        ({"worker_memry": "1"}, ["worker_memry", "worker_memory"]),
+        ({"worker_memory": "much"}, ["worker_memory=much", "whole number"]),
+        ({"worker_memory": "64"}, ["worker_memory=64", "between 128 and 10240"]),
+        ({"protect": "perhaps"}, ["protect=perhaps", "true or false"]),
+        ({"auth": "none"}, ["auth=none", "demo"]),
+        ({"architecture": "riscv"}, ["architecture=riscv", "arm64"]),
+        ({"python": "2.7"}, ["python=2.7", "3.13"]),
+        ({"log_retention_days": "8"}, ["log_retention_days=8", "14"]),
+        ({"alarm_email": "ops"}, ["alarm_email=ops", "ops@example.org"]),
+        ({"management_endpoint": "localhost:80/"}, ["management_endpoint=localhost:80/"]),
+        ({"synthesizer": "mine"}, ["synthesizer=mine"]),
+        ({"lane.interactive.batch_size": "50"}, ["interactive.batch_size=50", "FIFO"]),
+        ({"lane.ephemeral.batch_size": "50"}, ["ephemeral.batch_size=50", "window"]),
+        ({"lane.retry.visibility": "5"}, ["retry.visibility=5", "time-out"]),
+        ({"lane.retry.max_concurrency": "1"}, ["lane.retry.max_concurrency=1", "2 to 1,000"]),
+        ({"lane.retry.timeout": "9.5"}, ["lane.retry.timeout=9.5", "whole seconds"]),
+        ({"lane.slow.batch_size": "5"}, ["slow", "interactive"]),
+        ({"lane.retry": "5"}, ["retry=5", "LANE.SETTING"]),
+        ({"quota": "2500"}, ["quota=2500", "ask for", "interactive_reserve"]),
+        ({"lane.ephemeral.max_concurrency": "50"}, ["quota=10000", "(ephemeral)"]),
+    ],
+)
+def test_nonsense_is_refused(context: dict[str, str], names: list[str]) -> None:
+    """By one sentence that names the setting, what is wrong, and what would be right."""
+    with pytest.raises(BadSetting) as refused:
+        read_stage(context)
+    assert "\n" not in str(refused.value)
+    for it in names:
+        assert it in str(refused.value)
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    """Each can be given by `-c`, and read back."""
+    stage = STAGES["dev"]
+    given = {it.name: str(getattr(stage, it.name)) for it in fields(Stage) if it.name not in {"name", "lanes"}}
+    assert read_stage(given) == stage

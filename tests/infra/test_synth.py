@@ -1,0 +1,108 @@
+"""`python app.py` as a whole: silent, offline, the same every time, and to the linters' liking."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from domain.lanes import LANES
+from tests.infra.conftest import ROOT, Synthesis, Synthesize
+from tests.infra.templates import Template
+
+STACKS = ("roomcast-dev-state", "roomcast-dev-service")
+
+
+def test_synthesis_is_silent(dev: Synthesis, prod: Synthesis) -> None:
+    """No warning, no deprecation, no finding of cdk-nag that is not reasoned at its resource."""
+    assert (dev.said, prod.said) == ("", "")
+
+
+def test_the_security_checks_hold_a_synthesis_up(node: None, tmp_path: Path) -> None:
+    """A check that is not there finds nothing either: an action too many ends it, by cdk-nag's name for that."""
+    careless = """
+import app, infra.permissions
+infra.permissions.TABLES["tick"]["connections"] = ("*",)
+app.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", careless],
+        cwd=ROOT,
+        env={**os.environ, "CDK_OUTDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "AwsSolutions-IAM5[Action::dynamodb:*]" in done.stdout + done.stderr
+
+
+def test_two_syntheses_are_one(dev: Synthesis, synthesize: Synthesize) -> None:
+    """The same template and the same assets, without a network."""
+    again = synthesize(*offline())
+    for stack in STACKS:
+        for kind in ("template", "assets"):
+            name = f"{stack}.{kind}.json"
+            assert (again.folder / name).read_bytes() == (dev.folder / name).read_bytes()
+
+
+def offline() -> tuple[str, ...]:
+    """A command that runs another without any network, loopback included."""
+    unshare = shutil.which("unshare")
+    command = (unshare or "unshare", "--user", "--map-root-user", "--net")
+    if unshare is None or subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine makes no network namespaces")
+    return command
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_cfn_lint_finds_nothing(dev: Synthesis, prod: Synthesis, stage: str) -> None:
+    """Both stacks against CloudFormation's schemas."""
+    folder = (dev if stage == "dev" else prod).folder
+    templates = sorted(map(str, folder.glob("*.template.json")))
+    assert len(templates) == len(STACKS)
+    # W3005: the CDK names dependencies that a reference implies already.
+    lint = [str(Path(sys.executable).with_name("cfn-lint")), "--ignore-checks", "W3005", "--", *templates]
+    done = subprocess.run(lint, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_outputs_say_where_the_service_is(service: Template) -> None:
+    """The sockets, `@connections`, the dashboard, and each lane's queues."""
+    api = "<ApiF70053CD>.execute-api.<AWS::Region>.<AWS::URLSuffix>/dev"
+    assert service.outputs.pop("WebSocketUrl") == f"wss://{api}"
+    assert service.outputs.pop("ManagementUrl") == f"https://{api}"
+    assert "dashboards" in service.outputs.pop("DashboardUrl")
+    queues = {f"{it.title()}{kind}" for it in LANES for kind in ("Queue", "DeadLetterQueue")}
+    assert set(service.outputs) == queues
+
+
+def test_stacks_share_no_exports(state: Template, service: Template) -> None:
+    """Each can be updated without the other."""
+    assert "Outputs" not in state.body
+    assert "Fn::ImportValue" not in json.dumps(service.body)
+
+
+def test_nonsense_is_one_sentence(node: None, tmp_path: Path) -> None:
+    """No traceback, and nothing is written."""
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CDK_OUTDIR": str(tmp_path),
+            "CDK_CONTEXT_JSON": '{"lane.interactive.batch_size": "50"}',
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("roomcast: lane setting interactive.batch_size=50")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.glob("*.template.json")) == []

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
     from types_aiobotocore_sqs.literals import QueueAttributeNameType
 
-__all__ = ["ACCOUNT", "CREDENTIALS", "REGION", "Cloud", "CloudError", "Depth", "Queues"]
+__all__ = ["ACCOUNT", "CREDENTIALS", "REGION", "Cloud", "CloudError", "Depth", "Queues", "launch"]
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "twin", "AWS_SECRET_ACCESS_KEY": "twin"}
 """The emulator takes any."""
 
+LAUNCHER = Path(__file__).with_name("cloud_launcher.py")
 START_SECONDS = 60.0
 """A start takes 0.5 s on an idle machine."""
 STOP_SECONDS = 25.0
@@ -48,6 +49,47 @@ STOP_SECONDS = 25.0
 
 class CloudError(RuntimeError):
     """The emulator can't run; the text says why and what to do."""
+
+
+@asynccontextmanager
+async def launch(
+    state: Path,
+    *arguments: str,
+    environ: Mapping[str, str],
+    launcher: Path = LAUNCHER,
+    python: Path | None = None,
+) -> AsyncIterator[int]:
+    """The emulator in a process of its own; its port.
+
+    `environ` adds to what every emulator is told; `launcher` and its `arguments`: see `cloud_launcher.py`. Raises
+    `CloudError` if the emulator is not installed, does not start, or the state folder is in use.
+    """
+    python = python or Path(sys.prefix) / "cloud" / "bin" / "python"
+    if not python.exists():
+        raise CloudError(f"the emulator is not installed in {python.parents[1]}; `make up` installs it")
+    scratch = state / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    fixed = {
+        "BIND_HOST": "127.0.0.1",
+        "IOT_MTLS_ENABLED": "0",
+        "LOG_LEVEL": "WARNING",
+        "SFTP_ENABLED": "0",
+        "TMPDIR": str(scratch),
+    }
+    log = state / "cloud.log"
+    child = await Child.start(python, launcher, state, *arguments, environ={**fixed, **environ}, log=log)
+    try:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                line = await child.reader.readline()
+        except TimeoutError:
+            raise CloudError(f"the emulator is not ready after {START_SECONDS:g} s; see {log}") from None
+        answer: dict[str, Any] = json.loads(line) if line else {"error": f"the emulator ended at once; see {log}"}
+        if "error" in answer:
+            raise CloudError(f"{answer['error']} ({state})")
+        yield int(answer["port"])
+    finally:
+        await child.end(STOP_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +122,18 @@ class Cloud:
         """`state`: the folder for what is stored, the log and scratch files. `reset` forgets what is stored there."""
         self._state = state
         self._reset = reset
-        self._python = python or Path(sys.prefix) / "cloud" / "bin" / "python"
+        self._python = python
         self._open = AsyncExitStack()
         self._queues = Queues()
 
     async def start(self) -> None:
-        """Raises `CloudError` if the emulator is not installed, does not start, or the state folder is in use."""
-        if not self._python.exists():
-            raise CloudError(f"the emulator is not installed in {self._python.parents[1]}; `make up` installs it")
+        """Raises `CloudError`, as `launch` does."""
         try:
-            port = await self._launch()
+            reset = ["--reset"] if self._reset else []
+            environ = {"PERSIST_STATE": "1", "SERVICES": "dynamodb,sqs"}
+            port = await self._open.enter_async_context(
+                launch(self._state, *reset, environ=environ, python=self._python)
+            )
             self.endpoint = f"http://127.0.0.1:{port}"
             await self._open_clients()
         except BaseException:
@@ -155,33 +199,6 @@ class Cloud:
         return dict(zip(lanes, await asyncio.gather(*map(depth, lanes)), strict=True))
 
     # ---- private
-
-    async def _launch(self) -> int:
-        scratch = self._state / "tmp"
-        scratch.mkdir(parents=True, exist_ok=True)
-        environ = {
-            "BIND_HOST": "127.0.0.1",
-            "IOT_MTLS_ENABLED": "0",
-            "LOG_LEVEL": "WARNING",
-            "PERSIST_STATE": "1",
-            "SERVICES": "dynamodb,sqs",
-            "SFTP_ENABLED": "0",
-            "TMPDIR": str(scratch),
-        }
-        log = self._state / "cloud.log"
-        launcher = Path(__file__).with_name("cloud_launcher.py")
-        reset = ["--reset"] if self._reset else []
-        emulator = await Child.start(self._python, launcher, self._state, *reset, environ=environ, log=log)
-        self._open.push_async_callback(emulator.end, STOP_SECONDS)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                line = await emulator.reader.readline()
-        except TimeoutError:
-            raise CloudError(f"the emulator is not ready after {START_SECONDS:g} s; see {log}") from None
-        answer: dict[str, Any] = json.loads(line) if line else {"error": f"the emulator ended at once; see {log}"}
-        if "error" in answer:
-            raise CloudError(f"{answer['error']} ({self._state})")
-        return int(answer["port"])
 
     async def _open_clients(self) -> None:
         session = aioboto3.Session(

@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +30,14 @@ SAVE_SECONDS = 20.0
 """How long saving may take before the process ends without it."""
 
 
-def main() -> None:
+def emulator(port: int, config: Any) -> Any:
+    """The ASGI app to serve on `port` with the server's `config`, which is hypercorn's."""
+    from ministack.app import app  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+
+    return app
+
+
+def main(make_app: Callable[[int, Any], Any] = emulator) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     parent = socket.socket(fileno=os.dup(0))
     state = Path(sys.argv[1])
@@ -44,7 +52,7 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError):  # some systems name a limit that they do not grant
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    asyncio.run(_serve(parent))
+    asyncio.run(_serve(parent, make_app))
 
 
 def _lock(path: Path) -> IO[str] | None:
@@ -62,13 +70,19 @@ def _lock(path: Path) -> IO[str] | None:
             return file
 
 
-async def _serve(parent: socket.socket) -> None:
+async def _serve(parent: socket.socket, make_app: Callable[[int, Any], Any]) -> None:
     from hypercorn.asyncio import serve  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
     from hypercorn.config import Config  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    from ministack.app import app  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listener.getsockname()[1]
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = 0.2
+    config.shutdown_timeout = SAVE_SECONDS
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    app = make_app(port, config)
 
     async def announced(scope: Any, receive: Any, send: Any) -> None:
         async def tell(message: Any) -> None:
@@ -82,12 +96,6 @@ async def _serve(parent: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     threading.Thread(target=_watch, args=(parent, loop, stop), daemon=True).start()
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = 0.2
-    config.shutdown_timeout = SAVE_SECONDS
-    config.keep_alive_timeout = 75
-    config.loglevel = "WARNING"
     logging.getLogger("hypercorn.error").setLevel(logging.WARNING)
     await serve(announced, config, shutdown_trigger=stop.wait)
 

@@ -1,0 +1,248 @@
+"""The synthesized template on the emulator, its IAM on. The tests go in order: deployed, used, destroyed.
+
+`make e2e` runs them; the default run does not, for it takes minutes and Node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import aioboto3
+import pytest
+
+from adapters.dynamodb import DynamoStore
+from adapters.settings import table_names
+from domain.lanes import LANES
+from domain.rooms import due_bucket, due_minute
+from local.cloud import ACCOUNT, REGION
+from tests.conformance.clients import fresh
+from tests.deploy.deployment import (
+    ADMINISTRATOR,
+    API,
+    PATIENCE,
+    PREFIX,
+    ROOT,
+    STAGE,
+    CommandFailed,
+    Deployment,
+    wait_until,
+)
+from tests.deploy.differences import DIFFERENCES
+from tests.e2e.people import person
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+
+SUITE_SECONDS = 300.0
+"""What the suite may take; it takes 40."""
+SOCKETS = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{API}/{STAGE}/*/@connections/*"
+ADDRESSES = {
+    "WebSocketUrl": f"wss://{API}.execute-api.{REGION}.amazonaws.com/{STAGE}",
+    "InteractiveQueue": f"{PREFIX}-interactive.fifo",
+    "RetryDeadLetterQueue": f"{PREFIX}-retry-dead",
+}
+
+
+def logged(deployment: Deployment, function: str) -> list[str]:
+    """What a function has logged. Of those that API Gateway invokes the emulator keeps no log, but the authorizer's."""
+    pages = deployment.client("logs").get_paginator("filter_log_events")
+    return [
+        event["message"]
+        for page in pages.paginate(logGroupName=f"/aws/lambda/{PREFIX}-{function}")
+        for event in page["events"]
+    ]
+
+
+def counted(deployment: Deployment, function: str, metric: str) -> float:
+    """A metric's sum over all that a function has logged."""
+    lines = [json.loads(it) for it in logged(deployment, function) if it.startswith('{"_aws"')]
+    return float(sum(sum(it.get(metric, ())) for it in lines))
+
+
+@contextmanager
+def without_sockets(deployment: Deployment, lane: str) -> Iterator[None]:
+    """Meanwhile a worker's role has no execute-api:ManageConnections."""
+    iam, functions = deployment.client("iam"), deployment.client("lambda")
+    role = functions.get_function_configuration(FunctionName=f"{PREFIX}-{lane}")["Role"].rpartition("/")[2]
+    [policy] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    whole: dict[str, Any] = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    rest = [it for it in whole["Statement"] if it["Action"] != "execute-api:ManageConnections"]
+    assert len(rest) == len(whole["Statement"]) - 1
+    put = {"RoleName": role, "PolicyName": policy}
+    iam.put_role_policy(**put, PolicyDocument=json.dumps({**whole, "Statement": rest}))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(**put, PolicyDocument=json.dumps(whole))
+
+
+def user_of_sockets(deployment: Deployment) -> dict[str, str]:
+    """The credentials of a user who may manage this API's connections, and nothing else."""
+    iam = deployment.client("iam")
+    statement = {"Effect": "Allow", "Action": "execute-api:ManageConnections", "Resource": SOCKETS}
+    iam.create_user(UserName="conformance")
+    iam.put_user_policy(
+        UserName="conformance",
+        PolicyName="Sockets",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+    key = iam.create_access_key(UserName="conformance")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+async def test_the_outputs_say_where_everything_is(deployment: Deployment) -> None:
+    """Where clients connect, and what the queues are called."""
+    assert {it: deployment.outputs[it] for it in ADDRESSES} == ADDRESSES
+    assert deployment.outputs["ManagementUrl"] == deployment.management_url
+    urls = await asyncio.to_thread(lambda: deployment.client("sqs").list_queues()["QueueUrls"])
+    queues = {value for name, value in deployment.outputs.items() if name.endswith("Queue")}
+    assert {it.rpartition("/")[2] for it in urls} == queues
+    assert len(queues) == 2 * len(LANES)
+
+
+async def test_it_conforms(deployment: Deployment, tmp_path: Path) -> None:
+    """The whole conformance suite passes, but for what is the emulator's own."""
+    report = tmp_path / "report.xml"
+    environ = {
+        **{it: os.environ[it] for it in ("HOME", "LANG", "PATH") if it in os.environ},
+        **await asyncio.to_thread(user_of_sockets, deployment),
+        "AWS_REGION": REGION,
+        "ROOMCAST_WS_URL": deployment.websocket_url,
+        "ROOMCAST_MANAGEMENT_URL": deployment.management_url,
+    }
+    options = ["-p", "tests.deploy.differences", "-p", "no:cacheprovider", "--maxfail=3", f"--junitxml={report}"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "pytest", "tests/conformance", *options],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SUITE_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [suite] = ElementTree.parse(report).getroot()
+    ran, expected = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
+    assert expected == len(DIFFERENCES)
+    assert ran - expected >= 80
+
+
+async def test_poison_is_buried(deployment: Deployment) -> None:
+    """In every lane, by a worker under its own role."""
+    sqs = deployment.client("sqs")
+    for lane in LANES.values():
+        name = deployment.outputs[f"{lane.name.title()}Queue"]
+        dead = deployment.outputs[f"{lane.name.title()}DeadLetterQueue"]
+        order = {"MessageGroupId": "poison", "MessageDeduplicationId": "poison"} if lane.fifo else {}
+        url, dead_url = (sqs.get_queue_url(QueueName=it)["QueueUrl"] for it in (name, dead))
+        await asyncio.to_thread(lambda: sqs.send_message(QueueUrl=url, MessageBody="poison", **order))  # noqa: B023
+        await asyncio.to_thread(wait_until, lambda: _bodies(sqs, dead_url) == ["poison"])  # noqa: B023
+        # SQS moves it there too, after the lane's number of receives: then none was buried.
+        await asyncio.to_thread(wait_until, lambda: counted(deployment, lane.name, "JobsBuried") == 1)  # noqa: B023
+
+
+async def test_no_role_lacks_anything(deployment: Deployment) -> None:
+    """After all that, none of the functions has been denied a call."""
+    for lane in LANES:
+        lines = await asyncio.to_thread(logged, deployment, lane)
+        assert [it for it in lines if "AccessDenied" in it] == []
+
+
+async def test_what_a_role_lacks_is_denied(deployment: Deployment) -> None:
+    """A message is acknowledged, and reaches nobody as long as the workers may not post; then the retry lane has it."""
+    ws, room = deployment.websocket_url, fresh("hall")
+    async with person(ws, fresh("ada"), room) as ada, person(ws, fresh("bob"), room) as bob:
+        await ada.say("before", room)
+        for someone in (ada, bob):
+            await someone.hears("before")
+        failed = await asyncio.to_thread(counted, deployment, "retry", "PostsFailed")
+        with without_sockets(deployment, "interactive"):
+            with without_sockets(deployment, "retry"):
+                await ada.say("denied", room)
+                # One for each of them: both lanes have tried.
+                await asyncio.to_thread(wait_until, lambda: counted(deployment, "retry", "PostsFailed") >= failed + 2)
+                assert ada.messages == bob.messages == ["before"]
+            for someone in (ada, bob):
+                await someone.hears("denied", patience=PATIENCE)
+        await ada.say("after", room)
+        for someone in (ada, bob):
+            await someone.hears("after")
+
+
+async def test_the_minute_ends_a_lease(deployment: Deployment) -> None:
+    """The rule's function closes a socket that was not heard of, under its own role."""
+    session = aioboto3.Session(
+        region_name=REGION,
+        aws_access_key_id=ADMINISTRATOR["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=ADMINISTRATOR["AWS_SECRET_ACCESS_KEY"],
+    )
+    async with (
+        person(deployment.websocket_url, fresh("ada"), fresh("hall")) as ada,
+        session.client("dynamodb", endpoint_url=deployment.endpoint) as client,
+    ):
+        connection = ada.seen("welcome")[0]["connectionId"]
+        store = DynamoStore(client, table_names(PREFIX))
+        row = (await store.session(connection)).connection
+        assert row is not None
+        # As if it had been found dead in the minute before it came, and that minute's tick were still to be done.
+        minute = row.connected_at // 60_000 - 1
+        await store.renew(connection, row.connected_at)
+        await store.move_due(connection, due_minute(row.lease_until), minute)
+        await store.set_ticked(due_bucket(connection), minute - 1)
+        async with asyncio.timeout(PATIENCE):
+            await ada.socket.wait_closed()
+        assert (await store.session(connection)).connection is None
+    # Its log is written when it has returned.
+    await asyncio.to_thread(wait_until, lambda: counted(deployment, "tick", "LeasesEnded") == 1)
+
+
+async def test_destroyed_it_leaves_nothing(deployment: Deployment) -> None:
+    """No table, queue, function, log, role, rule, alarm, topic or API."""
+    await asyncio.to_thread(deployment.destroy)
+    assert await asyncio.to_thread(_resources, deployment) == []
+
+
+async def test_a_failed_deployment_says_why(emulator: Deployment) -> None:
+    """CloudFormation's own reason, for each resource: here, that another API has the id."""
+    gateway = emulator.client("apigatewayv2")
+    other = {"Name": "other", "ProtocolType": "WEBSOCKET", "Tags": {"ms-custom-id": API}}
+    await asyncio.to_thread(lambda: gateway.create_api(**other, RouteSelectionExpression="$request.body.type"))
+    with pytest.raises(CommandFailed, match=r"CREATE_FAILED .* AWS::ApiGatewayV2::Api .* is already in use"):
+        await asyncio.to_thread(emulator.deploy)
+
+
+def _bodies(sqs: Any, url: str) -> list[str]:
+    received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+    return [it["Body"] for it in received.get("Messages", ())]
+
+
+def _resources(deployment: Deployment) -> list[str]:
+    """The names of all that the template can make."""
+    kinds = (
+        ("apigatewayv2", "get_apis", "Items", "Name"),
+        ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+        ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
+        ("dynamodb", "list_tables", "TableNames", ""),
+        ("events", "list_rules", "Rules", "Name"),
+        ("iam", "list_roles", "Roles", "RoleName"),
+        ("lambda", "list_event_source_mappings", "EventSourceMappings", "UUID"),
+        ("lambda", "list_functions", "Functions", "FunctionName"),
+        ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+        ("sns", "list_topics", "Topics", "TopicArn"),
+        ("sqs", "list_queues", "QueueUrls", ""),
+    )
+    found = (
+        (it[name] if name else it)
+        for service, operation, key, name in kinds
+        for it in getattr(deployment.client(service), operation)().get(key, ())
+    )
+    return [it for it in found if not it.startswith("cdk-")]  # what `cdk bootstrap` has made

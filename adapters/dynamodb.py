@@ -300,9 +300,11 @@ class DynamoStore(RoomStore):
             to_check(self._rooms, rows.user_key(key.room, member.user), MAY_JOIN, no=False, before=now - KICK_MARK_MS),
         ]
 
-    async def count_join(self, key: ShardKey, head: int) -> Count:
+    async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
         return await self._count(
-            key, "SET sent = if_not_exists(sent, :head) ADD members :one, version :one", named(head=head, one=1)
+            key,
+            "SET sent = if_not_exists(sent, :head), shards = :shards ADD members :one, version :one",
+            named(head=head, shards=shards, one=1),
         )
 
     async def leave(self, connection: str, membership: Membership) -> Count | None:
@@ -363,6 +365,24 @@ class DynamoStore(RoomStore):
         await self._tables.put(self._connections, rows.tick_row(bucket, minute))
 
     # ---- shards
+
+    async def claim_growth(self, room: Room, now: int) -> bool:
+        as_read = "growingAt = :read" if room.growing_at else "attribute_not_exists(growingAt)"
+        try:
+            await self._update_shards(room, "SET growingAt = :now", as_read, now=now, read=room.growing_at or None)
+        except Conflict:
+            return False
+        return True
+
+    async def open_shards(self, keys: Sequence[ShardKey], head: int) -> None:
+        async def start(key: ShardKey) -> None:
+            await self._update_shard(key, "SET sent = if_not_exists(sent, :head)", named(head=head))
+
+        await asyncio.gather(*map(start, keys))
+
+    async def grow(self, room: Room) -> None:
+        with suppress(Conflict):
+            await self._update_shards(room, "SET shards = :doubled REMOVE growingAt", doubled=2 * room.shards)
 
     async def shard(self, key: ShardKey) -> Shard | None:
         item = await self._tables.get(self._rooms, rows.shard_key(key))
@@ -429,8 +449,18 @@ class DynamoStore(RoomStore):
         return await self._count(key, "ADD members :less, version :one", named(less=-1, one=1))
 
     async def _count(self, key: ShardKey, update: str, values: Item) -> Count:
-        row = await self._update_shard(key, update, values)
-        return Count(int(row["members"]["N"]), int(row["statsAt"]["N"]) if "statsAt" in row else 0)
+        return rows.read_count(await self._update_shard(key, update, values))
+
+    async def _update_shards(
+        self, room: Room, update: str, condition: str = "attribute_exists(pk)", **row: int | None
+    ) -> None:
+        await self._tables.update(
+            self._rooms,
+            rows.meta_key(room.room),
+            update,
+            named(epoch=room.epoch, shards=room.shards, **row),
+            condition=f"epoch = :epoch AND shards = :shards AND {condition}",
+        )
 
     async def _update_shard(
         self, key: ShardKey, update: str, values: Item, *, condition: str | None = None

@@ -8,9 +8,9 @@ from msgspec import Raw
 
 from domain.errors import Unavailable
 from domain.events import UserJoined, UserLeft, encode_event
-from domain.fanout import NOTICE_MS, STATS_EVERY_MS, Notice, Stats
+from domain.fanout import NOTICE_MS, STATS_DELAY_MS, STATS_EVERY_MS, Notice, Stats
 from domain.ports import BroadcastQueue, Clock, RoomStore, Roster
-from domain.rooms import Count, Member, Membership, Rules, ShardKey, is_inbox
+from domain.rooms import Count, Member, Membership, Rules, ShardKey, is_inbox, is_small
 
 __all__ = ["AnnouncingRoster"]
 
@@ -55,9 +55,11 @@ class AnnouncingRoster(Roster):
     async def _tell(self, key: ShardKey, count: Count, event: UserJoined | UserLeft, now: int) -> None:
         if is_inbox(key.room):
             return
+        # A shard of many is told as much more rarely, so that a room costs no more posts a second than one shard.
+        every = min(STATS_EVERY_MS * count.shards, STATS_DELAY_MS)
         # Best effort: a membership that has changed has changed, whether anybody hears of it or not.
         with contextlib.suppress(Unavailable):
-            if count.members <= self._rules.roster_limit:
+            if is_small(count, self._rules):
                 notice = Notice(
                     room=key.room,
                     epoch=key.epoch,
@@ -66,9 +68,7 @@ class AnnouncingRoster(Roster):
                     not_after=now + NOTICE_MS,
                 )
                 await self._queue.announce(notice)
-            elif now - count.stats_at >= STATS_EVERY_MS and await self._store.claim_stats(key, count.stats_at, now):
-                # A second late, so that the count it sends takes in all who were too early to ask for the next.
-                stats = Stats(
-                    room=key.room, epoch=key.epoch, shard=key.shard, not_after=now + STATS_EVERY_MS + NOTICE_MS
-                )
-                await self._queue.announce(stats, delay=STATS_EVERY_MS // 1000)
+            elif now - count.stats_at >= every and await self._store.claim_stats(key, count.stats_at, now):
+                # At the end of that time, so that its count takes in all who were too early to ask for the next.
+                stats = Stats(room=key.room, epoch=key.epoch, shard=key.shard, not_after=now + every + NOTICE_MS)
+                await self._queue.announce(stats, delay=every // 1000)

@@ -25,6 +25,7 @@ import msgspec
 from domain.rooms import (
     ENTRY_RETENTION_MS,
     Connection,
+    Count,
     Directory,
     Entry,
     Member,
@@ -218,9 +219,15 @@ def room_row(room: Room) -> Item:
     )
 
 
+def read_count(item: Mapping[str, Any]) -> Count:
+    """A shard's row, as a change of its count returns it."""
+    row = _plain(item)
+    return Count(row["members"], row.get("statsAt", 0), row.get("shards", 1))
+
+
 def read_room(item: Mapping[str, Any]) -> Room:
     row = _plain(item)
-    return Room(row["pk"], row["epoch"], row["head"], row["shards"], row["status"])
+    return Room(row["pk"], row["epoch"], row["head"], row["shards"], row["status"], row.get("growingAt", 0))
 
 
 def directory_row(directory: Directory) -> Item:

@@ -73,7 +73,9 @@ class Runtime:
                 retries={"mode": "standard", "total_max_attempts": 3},
             )
             settings, clock, draw = self.settings, SystemClock(), random.Random()
-            rules = Rules(open_rooms=settings.open_rooms, roster_limit=settings.roster_limit)
+            rules = Rules(
+                open_rooms=settings.open_rooms, roster_limit=settings.roster_limit, shard_limit=settings.shard_limit
+            )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
             for client in (dynamodb, sqs):

@@ -46,6 +46,8 @@ class Settings:
     """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
     fast_posts: bool = True
     """Whether posts go past the AWS client, for a quarter of its CPU; else each is a `post_to_connection`."""
+    shard_limit: int = 1_000
+    """Members of a shard; from four fifths of it on a join doubles the room's shards."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
 
     def as_environment(self) -> dict[str, str]:
@@ -77,6 +79,7 @@ _TYPES = {
     "dead_letter_queues": dict[str, str],
     "open_rooms": bool,
     "roster_limit": int,
+    "shard_limit": int,
     "fast_posts": bool,
     "lanes": dict[str, Lane],
 }

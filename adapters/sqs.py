@@ -17,7 +17,17 @@ from botocore.exceptions import ClientError
 
 from adapters.aws import NO_ANSWER, answered_status, error_code
 from domain.errors import Unavailable
-from domain.fanout import Doorbell, Ephemeral, Job, Remainder, encode_job, remainder_delay
+from domain.fanout import (
+    Doorbell,
+    Ephemeral,
+    Job,
+    Plan,
+    Remainder,
+    deduplication_of,
+    encode_job,
+    group_of,
+    remainder_delay,
+)
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Clock
 
@@ -69,8 +79,7 @@ def queue_definition(prefix: str, lane: Lane) -> QueueDefinition:
 class SqsQueue(BroadcastQueue):
     """The lanes on an SQS client. `queues` and `dead_letter_queues`: lane → URL.
 
-    Groups and deduplication ids are names in the clear, so that an operator can read them: room#epoch#shard#seq has at
-    most 70 + 3 × 17 characters, and SQS takes 128 of any that an id may have.
+    A deduplication id, room#epoch#shard#seq, has at most 70 + 3 × 17 characters, and SQS takes 128.
     """
 
     def __init__(
@@ -87,17 +96,17 @@ class SqsQueue(BroadcastQueue):
         self._clock = clock
         self._draw = draw
 
-    async def ring(self, doorbells: Sequence[Doorbell]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
         await self._send(
-            "interactive",
+            lane,
             [
                 {
                     "Id": str(number),
                     "MessageBody": _body(it),
-                    "MessageGroupId": str(it.key),
-                    "MessageDeduplicationId": f"{it.key}#{it.seq}",
+                    "MessageGroupId": group_of(it),
+                    "MessageDeduplicationId": deduplication_of(it),
                 }
-                for number, it in enumerate(doorbells)
+                for number, it in enumerate(jobs)
             ],
         )
 

@@ -20,15 +20,17 @@ from msgspec import Struct
 
 from domain.errors import ConnectionGone, NewerVersion, UnreadableJob
 from domain.protocol import FRAME_LIMIT
-from domain.rooms import Dialect, Entry, ShardKey
+from domain.rooms import Dialect, Entry, Ring, ShardKey
 
 __all__ = [
     "GRACE",
     "JOB_VERSION",
     "NOTICE_MS",
     "NOT_AFTER_MS",
+    "PLAN_ABOVE",
     "ROUND_BYTES",
     "ROUND_ENTRIES",
+    "STATS_DELAY_MS",
     "STATS_EVERY_MS",
     "WELCOME_MS",
     "WRITTEN_VERSION",
@@ -40,13 +42,19 @@ __all__ = [
     "Job",
     "Notice",
     "Outcome",
+    "Plan",
     "Remainder",
     "Stats",
+    "deduplication_of",
     "encode_entry",
     "encode_job",
     "group_by_first",
+    "group_of",
+    "jobs_for",
+    "lane_of",
     "pack",
     "parse_job",
+    "planned",
     "read_outcome",
     "remainder_delay",
 ]
@@ -55,6 +63,8 @@ JOB_VERSION = 1
 """The newest version that is read."""
 WRITTEN_VERSION = 1
 """`JOB_VERSION`, or the one before it."""
+PLAN_ABOVE = 10
+"""Shards whose doorbells fit in one call to the queue."""
 ROUND_ENTRIES = 100
 ROUND_BYTES = 128 * 1024
 """What a worker reads of the log in one round, at most."""
@@ -69,16 +79,21 @@ WELCOME_MS = 60_000
 NOTICE_MS = 3_000
 """How long any other ephemeral event is."""
 STATS_EVERY_MS = 1_000
-"""How often, at most, a large room is told how many are in it."""
+"""How often, at most, a large room is told how many are in it; one of several shards as much more rarely."""
+STATS_DELAY_MS = 900_000
+"""The longest that a queue delays a message."""
 
 
 # ------------------------------------------------------------------------------------------------ jobs
 
 
-class _Job(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
+class _RoomJob(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
     v: int = WRITTEN_VERSION
     room: str
     epoch: int
+
+
+class _Job(_RoomJob, frozen=True, kw_only=True):
     shard: int
 
     @property
@@ -89,6 +104,13 @@ class _Job(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
 class Doorbell(_Job, frozen=True, kw_only=True, tag="doorbell"):
     """The log of this room has grown to at least `seq`: serve the shard."""
 
+    seq: int
+
+
+class Plan(_RoomJob, frozen=True, kw_only=True, tag="plan"):
+    """Ring the doorbells of `seq` for all `shards`: in place of more of them than one call to the queue takes."""
+
+    shards: int
     seq: int
 
 
@@ -133,7 +155,7 @@ class Stats(_Job, frozen=True, kw_only=True, tag="stats"):
 
 
 Ephemeral = Arrived | Notice | Stats
-Job = Doorbell | Remainder | Ephemeral
+Job = Doorbell | Plan | Remainder | Ephemeral
 
 
 class _Versioned(Struct, frozen=True):
@@ -143,6 +165,33 @@ class _Versioned(Struct, frozen=True):
 _version_decoder = msgspec.json.Decoder(_Versioned)
 _decoder: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
 _encoder = msgspec.json.Encoder()
+
+
+def lane_of(shards: int) -> str:
+    """The lane of a room's durable jobs: a room with several shards must not hold up those with one."""
+    return "interactive" if shards == 1 else "bulk"
+
+
+def jobs_for(ring: Ring) -> list[Doorbell] | list[Plan]:
+    """What a ring enqueues on its room's lane: a doorbell for each shard, or one plan in place of more than ten."""
+    if ring.shards > PLAN_ABOVE:
+        return [Plan(room=ring.room, epoch=ring.epoch, shards=ring.shards, seq=ring.seq)]
+    return [Doorbell(room=ring.room, epoch=ring.epoch, shard=it, seq=ring.seq) for it in range(ring.shards)]
+
+
+def planned(plan: Plan) -> list[Doorbell]:
+    """The doorbells that a plan stands for."""
+    return [Doorbell(room=plan.room, epoch=plan.epoch, shard=it, seq=plan.seq) for it in range(plan.shards)]
+
+
+def group_of(job: Doorbell | Plan) -> str:
+    """The message group of a durable job: one worker at a time for a shard, and for a room's plans."""
+    return str(job.key) if isinstance(job, Doorbell) else f"{job.room}#{job.epoch}"
+
+
+def deduplication_of(job: Doorbell | Plan) -> str:
+    """What tells a job that was rung twice from another. Names in the clear, so that an operator can read them."""
+    return f"{'plan#' if isinstance(job, Plan) else ''}{group_of(job)}#{job.seq}"
 
 
 def encode_job(job: Job) -> str:
@@ -236,6 +285,8 @@ class Outcome(Enum):
     DELIVERED = "delivered"
     GONE = "gone"
     RETRY = "retry"
+    SLOW = "slow"
+    """As `retry`, and its client is why: it does not read."""
 
 
 def read_outcome(error: Exception, age_ms: int) -> Outcome:

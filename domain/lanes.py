@@ -46,6 +46,7 @@ LANES: Mapping[str, Lane] = {
     it.name: it
     for it in (
         Lane("interactive", fifo=True),
+        Lane("bulk", fifo=True, post_rate=1_500),
         Lane("retry", fifo=False, post_deadline=3, post_rate=500),
         Lane("ephemeral", fifo=False, post_rate=1_000),
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from domain.fanout import Doorbell, Ephemeral, Remainder
+from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
 from domain.rooms import (
     Append,
     Connection,
@@ -155,8 +155,9 @@ class RoomStore(Protocol):
         """
         ...
 
-    async def count_join(self, key: ShardKey, head: int) -> Count:
-        """Add one to the shard's count, and let a shard that was never served start at `head`. The new count."""
+    async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
+        """Add one to the shard's count, note that the room has so many `shards`, and let a shard that was never served
+        start at `head`. The new count."""
         ...
 
     async def leave(self, connection: str, membership: Membership) -> Count | None:
@@ -202,6 +203,19 @@ class RoomStore(Protocol):
 
     # ---- shards
 
+    async def claim_growth(self, room: Room, now: int) -> bool:
+        """Set the room's `growing_at` to `now` if epoch, shards and `growing_at` are still as in `room`: True for the
+        one caller who may double its shards."""
+        ...
+
+    async def open_shards(self, keys: Sequence[ShardKey], head: int) -> None:
+        """Let those of the shards that were never served start at `head`."""
+        ...
+
+    async def grow(self, room: Room) -> None:
+        """Double the room's shards and end the claim, if epoch and shards are still as in `room`."""
+        ...
+
     async def shard(self, key: ShardKey) -> Shard | None:
         """The shard's row; None before the first join counted."""
         ...
@@ -237,8 +251,9 @@ class RoomStore(Protocol):
 class BroadcastQueue(Protocol):
     """The lanes of the broadcast."""
 
-    async def ring(self, doorbells: Sequence[Doorbell]) -> None:
-        """Enqueue on the durable lane, in order, deduplicated by (room, epoch, shard, seq) for five minutes.
+    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+        """Enqueue on a durable lane, in order, deduplicated by (room, epoch, shard, seq) for five minutes; plans among
+        themselves by (room, epoch, seq).
 
         Returns when all are enqueued; raises `Unavailable` when some may not be: ring all again.
         """

@@ -15,6 +15,7 @@ from domain.errors import Refused
 __all__ = [
     "DUE_BUCKETS",
     "ENTRY_RETENTION_MS",
+    "GROWTH_CLAIM_MS",
     "KICK_MARK_MS",
     "LEASE_MS",
     "LIFETIME_MS",
@@ -45,7 +46,9 @@ __all__ = [
     "due_minute",
     "inbox_of",
     "is_inbox",
+    "is_small",
     "lease_end",
+    "should_grow",
 ]
 
 ONCE_RETENTION_MS = 24 * 3600 * 1000
@@ -63,6 +66,8 @@ LEASE_MS = 15 * 60 * 1000
 that is idle for ten. The recipe's clients don't ping; theirs lasts as long as the connection may."""
 DUE_BUCKETS = 4
 """Partitions that the leases of one minute are spread over."""
+GROWTH_CLAIM_MS = 5_000
+"""How long one join may take to double a room's shards before another tries."""
 KICK_MARK_MS = 10_000
 """For how long after a kick the user's joins are refused, so that a kick is not outrun by a reconnect."""
 
@@ -76,6 +81,8 @@ class Rules:
     max_rooms_per_connection: int = 50
     roster_limit: int = 50
     """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
+    shard_limit: int = 1_000
+    """Members of a shard; from four fifths of it on a join doubles the room's shards."""
 
 
 Dialect = Literal["v1", "recipe"]
@@ -103,6 +110,8 @@ class Room:
     """The seq of the newest entry; 0 before the first."""
     shards: int = 1
     status: Literal["open", "deleted"] = "open"
+    growing_at: int = 0
+    """When a join began to double the shards; 0 while none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +231,9 @@ class Count:
 
     members: int
     stats_at: int
-    """When the room was last told how many they are; 0 before the first time."""
+    """When the shard was last told how many they are; 0 before the first time."""
+    shards: int = 1
+    """How many shards the room had at the shard's last join."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +279,17 @@ def inbox_of(user: str) -> str:
 def is_inbox(room: str) -> bool:
     """Whether the room is somebody's inbox."""
     return room.startswith("inbox#")
+
+
+def is_small(count: Count, rules: Rules) -> bool:
+    """Whether the room is told who comes and goes, and not only how many there are."""
+    return count.shards == 1 and count.members <= rules.roster_limit
+
+
+def should_grow(room: Room, count: Count, rules: Rules, now: int) -> bool:
+    """Whether the join that was counted so is to double the shards of the room, which it has read since."""
+    full = count.shards == room.shards and count.members * 5 > rules.shard_limit * 4
+    return full and room.growing_at + GROWTH_CLAIM_MS <= now
 
 
 def lease_end(connection: Connection, now: int) -> int:

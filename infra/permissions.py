@@ -17,6 +17,11 @@ _PURGE = {
     "connections": ("Query", "DeleteItem"),
     "rooms": ("UpdateItem", "DeleteItem"),
 }
+_DURABLE = {
+    "connections": _PURGE["connections"],
+    "rooms": ("GetItem", "Query", *_PURGE["rooms"]),
+    "messages": ("Query",),
+}
 
 TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "authorizer": {},
@@ -34,11 +39,8 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "connections": ("GetItem", "Query", "PutItem", "DeleteItem"),
         "rooms": _PURGE["rooms"],
     },
-    "interactive": {
-        "connections": _PURGE["connections"],
-        "rooms": ("GetItem", "Query", *_PURGE["rooms"]),
-        "messages": ("Query",),
-    },
+    "interactive": _DURABLE,
+    "bulk": _DURABLE,
     "retry": {
         "connections": _PURGE["connections"],
         "rooms": ("BatchGetItem", *_PURGE["rooms"]),
@@ -57,9 +59,10 @@ INDEXES: Mapping[str, Mapping[str, Sequence[str]]] = {"message": {"rooms": (DIRE
 SENDS: Mapping[str, Sequence[str]] = {
     "connect": ("ephemeral",),
     "disconnect": ("ephemeral",),
-    "message": ("interactive", "ephemeral"),
+    "message": ("interactive", "bulk", "ephemeral"),
     "tick": ("ephemeral",),
     "interactive": ("retry", "ephemeral"),
+    "bulk": ("bulk", "retry", "ephemeral"),
     "retry": ("retry", "ephemeral"),
     "ephemeral": ("ephemeral",),
 }
@@ -71,6 +74,7 @@ WORKS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility
 SOCKETS: Mapping[str, Sequence[str]] = {
     "tick": ("DELETE",),
     "interactive": ("POST",),
+    "bulk": ("POST",),
     "retry": ("POST", "DELETE"),
     "ephemeral": ("POST",),
 }

@@ -38,6 +38,8 @@ class Stage:
     """Whether the first join makes a room that nobody created."""
     roster_limit: int = 50
     """Members up to which a room is told who comes and goes."""
+    shard_limit: int = 1_000
+    """Members of a shard: one worker's round. From four fifths of it on a join doubles the room's shards."""
 
     architecture: str = "arm64"
     """A fifth cheaper than x86_64 for the same milliseconds."""
@@ -84,6 +86,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "inbound_burst": (1, 1_000_000),
     "interactive_reserve": (1, 1_000_000),
     "roster_limit": (0, 10_000),
+    "shard_limit": (10, 10_000),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),

@@ -70,6 +70,7 @@ class ServiceStack(Stack):
             auth=stage.auth,
             open_rooms=stage.open_rooms,
             roster_limit=stage.roster_limit,
+            shard_limit=stage.shard_limit,
             lanes=stage.lanes,
         )
         functions = Functions(stage, prefix, bundle, settings, queues, api)

@@ -65,6 +65,7 @@ class Twin:
         lose_disconnects: bool = False,
         gateway_class: type[Gateway] = Gateway,
         code: Path | None = None,
+        shard_limit: int = 1_000,
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
@@ -72,6 +73,7 @@ class Twin:
         `port`: of the page and `@connections`; `ws_port`: of the sockets, the next one where it is not named. 0 is any.
         `post_latency`: the seconds that the next post takes. `lose_disconnects`: `$disconnect` never comes, until
         `gateway.lose_disconnects` is changed. `code`: the folder with the functions' packages, instead of ours.
+        `shard_limit`: members of a shard.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -91,6 +93,7 @@ class Twin:
         self._lose_disconnects = lose_disconnects
         self._gateway_class = gateway_class
         self._code = code
+        self._shard_limit = shard_limit
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
@@ -183,6 +186,7 @@ class Twin:
             management_endpoint=f"http://127.0.0.1:{http.getsockname()[1]}/{STAGE}",
             region=REGION,
             auth=self._auth,
+            shard_limit=self._shard_limit,
             lanes=self.lanes,
         )
         self._make_functions(settings)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from domain.errors import NewerVersion, Unavailable, UnreadableJob
-from domain.fanout import Arrived, Doorbell, Job, Notice, Remainder, Stats, parse_job
+from domain.fanout import Arrived, Doorbell, Job, Notice, Plan, Remainder, Stats, parse_job, planned
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Connections, Ports
 from domain.rooms import ShardKey
 from pipeline.broadcast import Broadcast
 from pipeline.ephemeral import Announcer
+from pipeline.pacing import Pace
 from pipeline.posting import Poster, TimeLeft
 
 __all__ = ["Record", "Worked", "Worker"]
@@ -43,10 +44,11 @@ class Worked:
 
 
 class Worker:
-    """What works one lane's batches in an environment."""
+    """What works one batch of a lane."""
 
-    def __init__(self, ports: Ports, connections: Connections, lane: Lane) -> None:
-        poster = Poster(ports, connections, lane)
+    def __init__(self, ports: Ports, connections: Connections, lane: Lane, pace: Pace | None = None) -> None:
+        """`pace`: the environment's, which remembers from batch to batch what the account grants; else a new one."""
+        poster = Poster(ports, connections, lane, pace or Pace(lane.post_rate))
         self.counts = poster.counts
         """What was done, by metric: see `Poster` and `Broadcast`."""
         self._lane = lane
@@ -103,6 +105,8 @@ class Worker:
 
     async def _do(self, job: Job, time_left: TimeLeft) -> None:
         match job:
+            case Plan():
+                await self._queue.ring(self._lane.name, planned(job))
             case Remainder():
                 await self._broadcast.settle(job, time_left)
             case Arrived():

@@ -8,7 +8,9 @@ the jobs are deleted. So a death repeats frames, and never skips one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from domain.errors import PostError
 from domain.events import Head, encode_event
 from domain.fanout import (
     NOT_AFTER_MS,
@@ -30,6 +32,17 @@ __all__ = ["Broadcast"]
 
 REMAINDER_CONNECTIONS = 1_000
 """Connections in one remainder: far below what a queue message holds, and a piece of work that ends in time."""
+SLOW_ATTEMPTS = 5
+"""Tries of a remainder, some eight seconds, after which the socket of a client that does not read is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A member that was not posted everything: the first seq it is owed, and whether its client is why."""
+
+    member: Member
+    first: int
+    slow: bool
 
 
 class Broadcast:
@@ -83,14 +96,16 @@ class Broadcast:
         )
         members = await store.members_among(key, remainder.connections)
         failed = await self._deliver(key, entries, members, time_left)
+        if remainder.attempt >= SLOW_ATTEMPTS:
+            failed = [it for it in failed if not (it.slow and await self._closed(it.member))]
         await self._defer(key, failed, remainder.last, attempt=remainder.attempt + 1, not_after=remainder.not_after)
 
     async def _deliver(
         self, key: ShardKey, entries: Sequence[Entry], members: Sequence[Member], time_left: TimeLeft
-    ) -> list[tuple[str, int]]:
-        """Post `entries` to `members`, side by side; (connection, first seq it is still owed) for each that failed."""
+    ) -> list[_Owed]:
+        """Post `entries` to `members`, side by side; what those are still owed whose posts failed."""
         frames_for = _packer(key, entries)
-        failed: list[tuple[str, int]] = []
+        failed: list[_Owed] = []
         counts = self._poster.counts
         last_post = 0
 
@@ -101,8 +116,8 @@ class Broadcast:
                 if outcome is Outcome.GONE:
                     await self._poster.purge(key, member)
                     return
-                if outcome is Outcome.RETRY:
-                    failed.append((member.connection, frame.first))
+                if outcome is not Outcome.DELIVERED:
+                    failed.append(_Owed(member, frame.first, slow=outcome is Outcome.SLOW))
                     return
                 counts["Frames"] += 1
                 counts["Deliveries"] += frame.events
@@ -115,9 +130,7 @@ class Broadcast:
             self.lags.append(max(0, last_post - entries[0].at))
         return failed
 
-    async def _defer(
-        self, key: ShardKey, failed: Iterable[tuple[str, int]], last: int, *, attempt: int, not_after: int
-    ) -> None:
+    async def _defer(self, key: ShardKey, failed: Iterable[_Owed], last: int, *, attempt: int, not_after: int) -> None:
         remainders = [
             Remainder(
                 room=key.room,
@@ -129,7 +142,7 @@ class Broadcast:
                 attempt=attempt,
                 not_after=not_after,
             )
-            for first, connections in sorted(group_by_first(failed).items())
+            for first, connections in sorted(group_by_first((it.member.connection, it.first) for it in failed).items())
             for start in range(0, len(connections), REMAINDER_CONNECTIONS)
         ]
         if remainders:
@@ -149,8 +162,16 @@ class Broadcast:
                 outcome = await self._poster.post(member, encode_event(beacon), time_left)
             if outcome is Outcome.GONE:
                 await self._poster.purge(remainder.key, member)
-            elif outcome is Outcome.RETRY:
+            elif outcome is not Outcome.DELIVERED:
                 await self._poster.close(member)
+
+    async def _closed(self, member: Member) -> bool:
+        """Close the socket of a client that does not read: it comes back, and finds in `history` what it missed."""
+        try:
+            await self._poster.close(member)
+        except PostError:
+            return False
+        return True
 
 
 def _packer(key: ShardKey, entries: Sequence[Entry]) -> Callable[[Member], list[Frame]]:

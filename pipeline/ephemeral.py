@@ -47,7 +47,7 @@ class Announcer:
         )
         for member in await self._ports.store.members_among(arrived.key, [arrived.connection]):
             for frame in pack([(0, encode_event(welcome)), (0, joined)], member.dialect):
-                if await self._poster.post(member, frame.body, time_left) is Outcome.RETRY:
+                if await self._poster.post(member, frame.body, time_left) in {Outcome.RETRY, Outcome.SLOW}:
                     raise PostFailed("the welcome was not delivered")
             if arrived.tell_others:
                 await self._tell(arrived.key, joined, arrived.connection, time_left)

@@ -11,13 +11,16 @@ from domain.fanout import GRACE, Outcome, read_outcome
 from domain.lanes import Lane
 from domain.ports import Connections, Ports
 from domain.rooms import Member, ShardKey
+from pipeline.pacing import Pace
 
 __all__ = ["RESERVE", "Poster", "TimeLeft"]
 
 RESERVE = 2.0
 """Seconds of an invocation that are kept for remainders and the advance: no post begins within them."""
-THROTTLED_TRIES = 3
-"""Posts to one connection that are answered with 429 before it counts as failed."""
+THROTTLED_TRIES = 10
+"""Posts of a frame that are answered with 429 before it counts as failed, while the account's throttle is at work."""
+THROTTLED_PAUSE = 0.1
+"""Seconds, at most, between them; the first lasts half of it, in which the pace finds out whose throttle it is."""
 
 TimeLeft = Callable[[], float]
 """Seconds until the function is cut off."""
@@ -33,8 +36,9 @@ _ANSWERS: Mapping[type[PostError], str] = {
 class Poster:
     """The posts of one worker environment, at most `lane.post_concurrency` at once whatever they belong to."""
 
-    def __init__(self, ports: Ports, connections: Connections, lane: Lane) -> None:
+    def __init__(self, ports: Ports, connections: Connections, lane: Lane, pace: Pace) -> None:
         self._ports = ports
+        self._pace = pace
         self._connections = connections
         self._lane = lane
         self._slots = asyncio.Semaphore(lane.post_concurrency)
@@ -56,35 +60,58 @@ class Poster:
                 group.create_task(work_through())
 
     async def post(self, member: Member, body: bytes, time_left: TimeLeft, *, patient: bool = True) -> Outcome:
-        """Post one frame. `patient`: try again at once what a moment may mend, a 429 or a young connection's 410."""
+        """Post one frame, when the pace allows it.
+
+        `patient`: try again at once what a moment may mend, the account's 429 or a young connection's 410. Impatient
+        posts are not even tried on a connection whose client does not read.
+        """
+        clock, pace = self._ports.clock, self._pace
+        if not patient and pace.is_slow(member.connection, clock.monotonic()):
+            return Outcome.SLOW
         grace = iter(GRACE if patient else ())
-        throttled = 0 if patient else THROTTLED_TRIES
+        throttled = 0
         while True:
-            left = time_left() - RESERVE
+            wait = pace.reserve(clock.monotonic())
+            left = time_left() - RESERVE - wait
             if left <= 0:
                 return Outcome.RETRY
+            if wait:
+                await clock.sleep(wait)
             # The age before the call: an answer that comes late must not make the connection old.
-            age = self._ports.clock.now() - member.connected_at
+            age = clock.now() - member.connected_at
             try:
                 async with self._slots:
                     await self._connections.post(member.connection, body, min(self._lane.post_deadline, left))
             except PostError as error:
                 self.counts[_ANSWERS[type(error)]] += 1
-                if read_outcome(error, age) is Outcome.GONE:
-                    return Outcome.GONE
-                if isinstance(error, ConnectionGone):
-                    pause = next(grace, None)
-                elif isinstance(error, Throttled):
+                outcome = read_outcome(error, age)
+                pause: float | None = None
+                if isinstance(error, Throttled):
                     throttled += 1
-                    pause = self._ports.draw.uniform(0, 0.1 * throttled) if throttled < THROTTLED_TRIES else None
-                else:
-                    pause = None
+                    pace.refused(clock.monotonic(), member.connection)
+                    outcome, pause = self._after_throttle(member, throttled, patient)
+                elif isinstance(error, ConnectionGone) and outcome is Outcome.RETRY:
+                    pause = next(grace, None)
                 if pause is None:
-                    return Outcome.RETRY
-                await self._ports.clock.sleep(pause)
+                    return outcome
+                await clock.sleep(pause)
             else:
                 self.counts["PostsDelivered"] += 1
+                pace.delivered(clock.monotonic(), member.connection)
                 return Outcome.DELIVERED
+
+    def _after_throttle(self, member: Member, throttled: int, patient: bool) -> tuple[Outcome, float | None]:
+        """What the so many-th 429 of a frame means, and the seconds until the next try; None: there is none."""
+        now = self._ports.clock.monotonic()
+        if not patient or throttled == THROTTLED_TRIES:
+            return Outcome.RETRY, None
+        if self._pace.throttled:
+            return Outcome.RETRY, self._ports.draw.uniform(0, THROTTLED_PAUSE)
+        if throttled == 1 and not self._pace.is_slow(member.connection, now):
+            return Outcome.RETRY, self._ports.draw.uniform(THROTTLED_PAUSE / 2, THROTTLED_PAUSE)
+        # Others are served meanwhile, who need not wait for this one.
+        self._pace.call_slow(member.connection, now)
+        return Outcome.SLOW, None
 
     async def purge(self, key: ShardKey, member: Member) -> None:
         """End a connection that is no more, in all its rooms. If that fails, the next broadcast finds it again."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from adapters.observability import emit, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
+from domain.lanes import Lane
 from pipeline.batch import Record, Worked, Worker
+from pipeline.pacing import Pace
 from pipeline.posting import TimeLeft
 
 __all__ = ["handler", "read_record"]
@@ -27,10 +30,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": it.id} for it in worked.failed]}
 
 
+@cache
+def _pace(environment: Runtime, lane: Lane) -> Pace:
+    """The environment's: what the account grants is worth remembering from batch to batch."""
+    return Pace(lane.post_rate)
+
+
 async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: TimeLeft) -> Worked:
     lane = environment.settings.lanes[environment.settings.lane]
     connections = await environment.connections(lane.post_concurrency)
-    worker = Worker(await environment.ports(), connections, lane)
+    worker = Worker(await environment.ports(), connections, lane, _pace(environment, lane))
     worked = await worker.work([read_record(it) for it in event["Records"]], time_left)
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))

@@ -10,7 +10,7 @@ import msgspec
 
 from domain.errors import Conflict, Refused, Unavailable
 from domain.events import Event, encode_event
-from domain.fanout import Doorbell, encode_entry
+from domain.fanout import Doorbell, Plan, encode_entry, jobs_for, lane_of
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.requests import Request, encode_request
@@ -82,9 +82,11 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
 
 async def _ring(ports: Ports, rings: Sequence[Ring]) -> None:
     """Ring the shards that were there when the entries were stored: a later shard starts behind them."""
-    await ports.queue.ring(
-        [Doorbell(room=it.room, epoch=it.epoch, shard=shard, seq=it.seq) for it in rings for shard in range(it.shards)]
-    )
+    jobs: dict[str, list[Doorbell | Plan]] = {}
+    for it in rings:
+        jobs.setdefault(lane_of(it.shards), []).extend(jobs_for(it))
+    for lane, rung in jobs.items():
+        await ports.queue.ring(lane, rung)
 
 
 def new_message_id(ports: Ports) -> str:

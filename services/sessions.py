@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from msgspec import Raw
@@ -30,7 +31,9 @@ from domain.rooms import (
     check_room_open,
     inbox_of,
     is_inbox,
+    is_small,
     lease_end,
+    should_grow,
 )
 from services.caller import Caller
 from services.history import PAGE_BYTES, fitting
@@ -74,7 +77,7 @@ async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> 
         # A kick that came between the join's steps has deleted the row: it must not be answered with a welcome.
         if not await ports.store.members_among(entered.key, [caller.connection]):
             raise Refused("FORBIDDEN", "You were removed from this room a moment ago")
-        tell_others = entered.count is not None and entered.count.members <= ports.rules.roster_limit
+        tell_others = entered.count is not None and is_small(entered.count, ports.rules)
         await ports.queue.announce(
             Arrived(
                 room=room,
@@ -184,7 +187,7 @@ async def _enter(
         if again or not first:
             session = await store.session(connection.connection)
             memberships = [session.membership(it.room) for it in before]
-        keys = [_key(room, membership) for room, membership in zip(before, memberships, strict=True)]
+        keys = [await _key(ports, room, membership) for room, membership in zip(before, memberships, strict=True)]
         try:
             if first:
                 await store.connect(connection, [(member, it) for it in keys], clock.now())
@@ -206,13 +209,40 @@ async def _enter(
     )
     after, counts = await asyncio.gather(store.rooms(room_ids), counted)
     entered = []
+    now = clock.now()
     for room, key, count in zip(before, keys, counts, strict=True):
         now_there = after.get(room.room)
         if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
             await _leave(ports, connection.connection, room.room)
             raise Refused("ROOM_NOT_FOUND", "Room not found")
+        if count is not None and should_grow(now_there, count, ports.rules, now):
+            await _grow(ports, now_there, now)
         entered.append(_Entered(now_there, key, member, count))
     return entered
+
+
+async def _grow(ports: Ports, room: Room, now: int) -> None:
+    """Double the room's shards: by the one join that has the claim, since many find their shard full at once.
+
+    The new shards begin where the room is before anybody can join them, so that their first worker knows where to
+    start. Best effort: if it fails, a later join does it.
+    """
+    with suppress(Unavailable):
+        if not await ports.store.claim_growth(room, now):
+            return
+        await ports.store.open_shards(
+            [ShardKey(room.room, room.epoch, room.shards + it) for it in range(room.shards)], room.head
+        )
+        patience = Patience(ports, PATIENCE)
+        while True:
+            try:
+                await ports.store.grow(room)
+            except Unavailable:
+                # A send has the room's row: they come one after the other, and this may take any gap.
+                if not await patience.lasts():
+                    raise
+            else:
+                return
 
 
 async def _open_rooms(ports: Ports, connection: Connection, room_ids: Sequence[str]) -> list[Room]:
@@ -225,10 +255,18 @@ async def _open_rooms(ports: Ports, connection: Connection, room_ids: Sequence[s
     return [check_room_open(rooms.get(it)) for it in room_ids]
 
 
-def _key(room: Room, membership: Membership | None) -> ShardKey:
-    """The shard to join: the one the connection is in already, if it is."""
-    same = membership is not None and membership.epoch == room.epoch
-    return ShardKey(room.room, room.epoch, membership.shard if membership is not None and same else 0)
+async def _key(ports: Ports, room: Room, membership: Membership | None) -> ShardKey:
+    """The shard to join: the one the connection is in already, if it is; else the emptier of two drawn at random.
+
+    Of two choices the fullest shard stays within a few members of the average, and nobody has to know them all.
+    """
+    if membership is not None and membership.epoch == room.epoch:
+        return membership.key
+    if room.shards == 1:
+        return ShardKey(room.room, room.epoch, 0)
+    drawn = [ShardKey(room.room, room.epoch, it) for it in ports.draw.sample(range(room.shards), 2)]
+    counted = await ports.store.shards(drawn)
+    return min(drawn, key=lambda it: counted[it].members if it in counted else 0)
 
 
 async def _count(
@@ -237,7 +275,7 @@ async def _count(
     """Count the member, unless it was one before this join."""
     if membership is not None and membership.epoch == room.epoch and membership.join_id != member.join_id:
         return None
-    return await ports.store.count_join(key, room.head)
+    return await ports.store.count_join(key, room.head, room.shards)
 
 
 async def _leave(ports: Ports, connection: str, room: str) -> None:

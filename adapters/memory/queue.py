@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from domain.fanout import Doorbell, Ephemeral, Remainder, encode_job, remainder_delay
+from domain.fanout import (
+    Doorbell,
+    Ephemeral,
+    Plan,
+    Remainder,
+    deduplication_of,
+    encode_job,
+    group_of,
+    remainder_delay,
+)
 from domain.lanes import LANES, Lane
 from domain.ports import BroadcastQueue, Clock
 
@@ -51,10 +60,10 @@ class MemoryQueue(BroadcastQueue):
         self._deduplicated: dict[tuple[str, str], int] = {}
         self._numbers = itertools.count(1)
 
-    async def ring(self, doorbells: Sequence[Doorbell]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
         await asyncio.sleep(0)
-        for it in doorbells:
-            self.put("interactive", encode_job(it), str(it.key), deduplication=f"{it.key}#{it.seq}")
+        for it in jobs:
+            self.put(lane, encode_job(it), group_of(it), deduplication=deduplication_of(it))
 
     async def defer(self, remainders: Sequence[Remainder]) -> None:
         await asyncio.sleep(0)

@@ -54,6 +54,7 @@ class MemoryStore(RoomStore):
         self._members: dict[ShardKey, dict[str, Member]] = defaultdict(dict)
         self._shards: dict[ShardKey, Shard] = {}
         self._stats_at: dict[ShardKey, int] = {}
+        self._shards_known: dict[ShardKey, int] = {}
         self._due: dict[tuple[int, int], set[str]] = defaultdict(set)
         self._ticked: dict[int, int] = {}
         self._held: set[Hashable] = set()
@@ -179,10 +180,10 @@ class MemoryStore(RoomStore):
             self._connections[member.connection] = replace(row, last_room=key.room)
             self._put_join(member, key)
 
-    async def count_join(self, key: ShardKey, head: int) -> Count:
+    async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
         await asyncio.sleep(0)
-        shard = self._shards.get(key) or Shard(None, 0, 0)
-        return self._count(key, replace(shard, sent=head if shard.sent is None else shard.sent), 1)
+        self._shards_known[key] = shards
+        return self._count(key, self._started(key, head), 1)
 
     async def leave(self, connection: str, membership: Membership) -> Count | None:
         rows = (("member", membership.key, connection), ("reverse", connection, membership.room))
@@ -240,6 +241,24 @@ class MemoryStore(RoomStore):
 
     # ---- shards
 
+    async def claim_growth(self, room: Room, now: int) -> bool:
+        async with self._single_write(("meta", room.room)):
+            if not self._is_as_read(room) or self._rooms[room.room].growing_at != room.growing_at:
+                return False
+            self._rooms[room.room] = replace(self._rooms[room.room], growing_at=now)
+            return True
+
+    async def open_shards(self, keys: Sequence[ShardKey], head: int) -> None:
+        await asyncio.sleep(0)
+        for key in keys:
+            self._shards[key] = self._started(key, head)
+
+    async def grow(self, room: Room) -> None:
+        async with self._single_write(("meta", room.room)):
+            if self._is_as_read(room):
+                doubled = replace(self._rooms[room.room], shards=2 * room.shards, growing_at=0)
+                self._rooms[room.room] = doubled
+
     async def shard(self, key: ShardKey) -> Shard | None:
         await asyncio.sleep(0)
         return self._shards.get(key)
@@ -285,7 +304,15 @@ class MemoryStore(RoomStore):
     def _count(self, key: ShardKey, shard: Shard, more: int) -> Count:
         members = shard.members + more
         self._shards[key] = replace(shard, members=members, version=shard.version + 1)
-        return Count(members, self._stats_at.get(key, 0))
+        return Count(members, self._stats_at.get(key, 0), self._shards_known.get(key, 1))
+
+    def _started(self, key: ShardKey, head: int) -> Shard:
+        shard = self._shards.get(key) or Shard(None, 0, 0)
+        return replace(shard, sent=head if shard.sent is None else shard.sent)
+
+    def _is_as_read(self, room: Room) -> bool:
+        present = self._rooms.get(room.room)
+        return present is not None and (present.epoch, present.shards) == (room.epoch, room.shards)
 
     # ---- rows
 

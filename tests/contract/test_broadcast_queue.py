@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def test_doorbells_of_a_shard_come_in_order(lanes: LaneStage) -> None:
     """However many calls it takes to enqueue them."""
-    await lanes.queue.ring([doorbell(seq) for seq in range(1, 13)])
+    await lanes.queue.ring("interactive", [doorbell(seq) for seq in range(1, 13)])
     first = await lanes.receive("interactive")
     assert await lanes.receive("interactive") == []
     for it in first:
@@ -29,7 +29,7 @@ async def test_doorbells_of_a_shard_come_in_order(lanes: LaneStage) -> None:
 
 async def test_a_record_names_its_group_and_its_receives(lanes: LaneStage) -> None:
     """What the worker sorts a batch by, and backs off by."""
-    await lanes.queue.ring([doorbell(1, room="a" * 64)])
+    await lanes.queue.ring("interactive", [doorbell(1, room="a" * 64)])
     (record,) = await lanes.receive("interactive")
     assert record["attributes"]["MessageGroupId"] == f"{'a' * 64}#5#0"
     assert record["attributes"]["ApproximateReceiveCount"] == "1"
@@ -38,9 +38,9 @@ async def test_a_record_names_its_group_and_its_receives(lanes: LaneStage) -> No
 
 async def test_one_batch_of_a_shard_is_in_flight(lanes: LaneStage) -> None:
     """While a worker has doorbells of a shard nobody gets more of it; other shards and rooms go on."""
-    await lanes.queue.ring([doorbell(1), doorbell(2)])
+    await lanes.queue.ring("interactive", [doorbell(1), doorbell(2)])
     (held,) = await lanes.receive("interactive", 1)
-    await lanes.queue.ring([doorbell(3), doorbell(1, shard=1), doorbell(1, room="other")])
+    await lanes.queue.ring("interactive", [doorbell(3), doorbell(1, shard=1), doorbell(1, room="other")])
     assert await lanes.jobs("interactive") == [doorbell(1, shard=1), doorbell(1, room="other")]
     await lanes.delete("interactive", held["receiptHandle"])
     assert await lanes.jobs("interactive") == [doorbell(2), doorbell(3)]
@@ -49,24 +49,24 @@ async def test_one_batch_of_a_shard_is_in_flight(lanes: LaneStage) -> None:
 async def test_a_doorbell_rung_twice_comes_once(lanes: LaneStage) -> None:
     """In one call or two; another seq, shard or room is another doorbell."""
     others = [doorbell(2), doorbell(1, shard=1), doorbell(1, room="other")]
-    await lanes.queue.ring([doorbell(1), doorbell(1)])
-    await lanes.queue.ring([doorbell(1), *others])
+    await lanes.queue.ring("interactive", [doorbell(1), doorbell(1)])
+    await lanes.queue.ring("interactive", [doorbell(1), *others])
     assert sorted(map(str, await lanes.jobs("interactive"))) == sorted(map(str, [doorbell(1), *others]))
 
 
 async def test_a_doorbell_that_was_served_does_not_come_again(exact_lanes: LaneStage) -> None:
     """Deduplication outlives the message."""
     lanes = exact_lanes
-    await lanes.queue.ring([doorbell(1)])
+    await lanes.queue.ring("interactive", [doorbell(1)])
     (record,) = await lanes.receive("interactive")
     await lanes.delete("interactive", record["receiptHandle"])
-    await lanes.queue.ring([doorbell(1), doorbell(2)])
+    await lanes.queue.ring("interactive", [doorbell(1), doorbell(2)])
     assert await lanes.jobs("interactive") == [doorbell(2)]
 
 
 async def test_nothing_to_ring_or_defer(lanes: LaneStage) -> None:
     """No call, no error."""
-    await lanes.queue.ring([])
+    await lanes.queue.ring("interactive", [])
     await lanes.queue.defer([])
     assert await lanes.receive("interactive") == []
     assert await lanes.receive("retry") == []
@@ -145,7 +145,7 @@ async def test_a_notice_may_hold_any_text(lanes: LaneStage) -> None:
 
 async def test_a_message_can_be_shown_again_at_once(lanes: LaneStage) -> None:
     """Hidden for no time it comes again, before those behind it, with its receives counted."""
-    await lanes.queue.ring([doorbell(1), doorbell(2)])
+    await lanes.queue.ring("interactive", [doorbell(1), doorbell(2)])
     (record,) = await lanes.receive("interactive", 1)
     await lanes.queue.hide("interactive", record["receiptHandle"], 0)
     again, behind = await lanes.receive("interactive")
@@ -157,7 +157,9 @@ async def test_a_message_can_be_shown_again_at_once(lanes: LaneStage) -> None:
 @pytest.mark.parametrize(("lane", "job"), [("interactive", doorbell(1)), ("retry", remainder())])
 async def test_a_hidden_message_comes_again_after_its_time(lanes: LaneStage, lane: str, job: object) -> None:
     """Instead of the lane's visibility time."""
-    await (lanes.queue.ring([doorbell(1)]) if lane == "interactive" else lanes.queue.defer([remainder()]))
+    await (
+        lanes.queue.ring("interactive", [doorbell(1)]) if lane == "interactive" else lanes.queue.defer([remainder()])
+    )
     (record,) = await lanes.receive(lane)
     await lanes.queue.hide(lane, record["receiptHandle"], 1)
     assert await lanes.receive(lane) == []
@@ -167,7 +169,7 @@ async def test_a_hidden_message_comes_again_after_its_time(lanes: LaneStage, lan
 
 async def test_hiding_what_is_gone_is_no_error(lanes: LaneStage) -> None:
     """The message was deleted, or has become visible by itself."""
-    await lanes.queue.ring([doorbell(1)])
+    await lanes.queue.ring("interactive", [doorbell(1)])
     (record,) = await lanes.receive("interactive")
     await lanes.delete("interactive", record["receiptHandle"])
     await lanes.queue.hide("interactive", record["receiptHandle"], 3)
@@ -177,7 +179,9 @@ async def test_hiding_what_is_gone_is_no_error(lanes: LaneStage) -> None:
 @pytest.mark.parametrize("lane", ["interactive", "retry"])
 async def test_a_message_received_too_often_is_dead(lanes: LaneStage, lane: str) -> None:
     """After the lane's number of receives it is in the dead-letter queue and holds up nothing."""
-    await (lanes.queue.ring([doorbell(1)]) if lane == "interactive" else lanes.queue.defer([remainder()]))
+    await (
+        lanes.queue.ring("interactive", [doorbell(1)]) if lane == "interactive" else lanes.queue.defer([remainder()])
+    )
     for _ in range(MAX_RECEIVES):
         (record,) = await lanes.receive(lane)
         await lanes.queue.hide(lane, record["receiptHandle"], 0)

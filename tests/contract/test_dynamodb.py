@@ -56,7 +56,13 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "kickedAt": 0,
     }
     shard = f"{stage.room}#{EPOCH}#0"
-    assert await stage.row("rooms", shard, "shard") == {"sent": 0, "members": 1, "version": 1, "statsAt": NOW + 1}
+    assert await stage.row("rooms", shard, "shard") == {
+        "sent": 0,
+        "members": 1,
+        "version": 1,
+        "shards": 1,
+        "statsAt": NOW + 1,
+    }
     assert await stage.row("rooms", shard, stage.connection) == {"v": 1, "joinId": "join-1", **person, **times}
     lease = {"lastRoom": stage.room, "leaseUntil": stage.minute * 60_000}
     assert await stage.row("connections", stage.connection, "#") == {**person, **times, **lease}

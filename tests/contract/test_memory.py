@@ -71,12 +71,12 @@ async def test_deduplication_ends_after_five_minutes() -> None:
     """Then the same doorbell is a new message."""
     clock = ManualClock()
     queue = MemoryQueue(clock)
-    await queue.ring([doorbell(1)])
+    await queue.ring("interactive", [doorbell(1)])
     clock.advance(299)
-    await queue.ring([doorbell(1)])
+    await queue.ring("interactive", [doorbell(1)])
     assert queue.depth("interactive") == 1
     clock.advance(2)
-    await queue.ring([doorbell(1)])
+    await queue.ring("interactive", [doorbell(1)])
     assert queue.depth("interactive") == 2
 
 
@@ -84,9 +84,9 @@ async def test_a_batch_whose_worker_died_comes_again_after_the_visibility_time()
     """The shard stands still until then, others go on; a late delete of the dead worker has no effect."""
     clock = ManualClock()
     queue = MemoryQueue(clock)
-    await queue.ring([doorbell(1), doorbell(2)])
+    await queue.ring("interactive", [doorbell(1), doorbell(2)])
     (first, _) = await queue.receive("interactive", 10)
-    await queue.ring([doorbell(1, room="other")])
+    await queue.ring("interactive", [doorbell(1, room="other")])
     assert [parse_job(it["body"]).room for it in await queue.receive("interactive", 10)] == ["other"]
     clock.advance(LANES["interactive"].visibility)
     again = await queue.receive("interactive", 2)
@@ -98,7 +98,7 @@ async def test_a_batch_whose_worker_died_comes_again_after_the_visibility_time()
 async def test_a_receive_prefers_one_group() -> None:
     """As SQS does: the group of the oldest message first, as many as there are."""
     queue = MemoryQueue(ManualClock())
-    await queue.ring([doorbell(1), doorbell(1, room="other"), doorbell(2)])
+    await queue.ring("interactive", [doorbell(1), doorbell(1, room="other"), doorbell(2)])
     batch = [parse_job(it["body"]) for it in await queue.receive("interactive", 2)]
     assert batch == [doorbell(1), doorbell(2)]
 

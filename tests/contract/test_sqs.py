@@ -51,7 +51,7 @@ async def test_what_a_doorbell_is_sent_with(queue: SqsQueue, answers: Answers) -
     """Group and deduplication id name the shard and the seq, within SQS's 128 characters for the longest of all."""
     answers.script(_sent(of=1))
     longest = doorbell(2**53 - 1, room="inbox#" + "u" * 64, shard=99_999)
-    await queue.ring([longest])
+    await queue.ring("interactive", [longest])
     ((entry,),) = _entries(answers)
     assert entry["MessageGroupId"] == f"inbox#{'u' * 64}#5#99999"
     assert entry["MessageDeduplicationId"] == f"{entry['MessageGroupId']}#9007199254740991"
@@ -74,7 +74,7 @@ async def test_a_body_holds_only_what_sqs_takes(queue: SqsQueue, answers: Answer
 async def test_entries_that_fail_within_a_call_are_sent_again(queue: SqsQueue, answers: Answers) -> None:
     """Those alone, until all are in."""
     answers.script(_sent("1", "2", of=3), _sent("2", of=2), _sent(of=1))
-    await queue.ring([doorbell(1), doorbell(2), doorbell(3)])
+    await queue.ring("interactive", [doorbell(1), doorbell(2), doorbell(3)])
     assert [[it["Id"] for it in call] for call in _entries(answers)] == [["0", "1", "2"], ["1", "2"], ["2"]]
 
 
@@ -121,7 +121,7 @@ async def test_answers_that_mean_not_now(queue: SqsQueue, answers: Answers, stat
     """Throttled or failed, whatever the call."""
     answers.answer(status, json.dumps({"__type": f"com.amazonaws.sqs#{kind}", "message": "m"}))
     for call in (
-        queue.ring([doorbell(1)]),
+        queue.ring("interactive", [doorbell(1)]),
         queue.defer([remainder()]),
         queue.announce(notice()),
         queue.bury("retry", "b", None),
@@ -135,7 +135,7 @@ async def test_no_answer(queue: SqsQueue, answers: Answers) -> None:
     """A time-out: the doorbell may have been rung all the same."""
     answers.hang()
     with pytest.raises(Unavailable):
-        await queue.ring([doorbell(1)])
+        await queue.ring("interactive", [doorbell(1)])
 
 
 async def test_faults_of_ours_stay_as_they_are(queue: SqsQueue, answers: Answers) -> None:
@@ -143,7 +143,7 @@ async def test_faults_of_ours_stay_as_they_are(queue: SqsQueue, answers: Answers
     for kind in ("QueueDoesNotExist", "AccessDeniedException"):
         answers.answer(400, json.dumps({"__type": f"com.amazonaws.sqs#{kind}", "message": "m"}))
         with pytest.raises(ClientError, match=kind):
-            await queue.ring([doorbell(1)])
+            await queue.ring("interactive", [doorbell(1)])
         with pytest.raises(ClientError, match=kind):
             await queue.hide("retry", "receipt", 1)
 

@@ -105,7 +105,7 @@ def test_a_remainder_may_go_round(service: Template) -> None:
     """A worker that sends to its own queue, for as long as a remainder lives, is no loop for Lambda to break."""
     functions = service.named(FUNCTION)
     allowed = {name for name, it in functions.items() if it.get("RecursiveLoop") == "Allow"}
-    assert allowed == {"roomcast-dev-retry", "roomcast-dev-ephemeral"}
+    assert allowed == {"roomcast-dev-bulk", "roomcast-dev-retry", "roomcast-dev-ephemeral"}
 
 
 def test_the_tick_comes_every_minute(service: Template) -> None:

@@ -78,6 +78,8 @@ def test_logical_ids_stay(service: Template) -> None:
     assert service.ids(QUEUE) == {
         "roomcast-dev-interactive.fifo": "QueuesInteractiveCAF396D7",
         "roomcast-dev-interactive-dead.fifo": "QueuesInteractiveDead7C58BCFE",
+        "roomcast-dev-bulk.fifo": "QueuesBulk4E0373C1",
+        "roomcast-dev-bulk-dead.fifo": "QueuesBulkDead973216F1",
         "roomcast-dev-retry": "QueuesRetry03C75A72",
         "roomcast-dev-retry-dead": "QueuesRetryDead2793E517",
         "roomcast-dev-ephemeral": "QueuesEphemeral6C2110C8",

@@ -36,6 +36,11 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
         ("GetItem Query UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
+    "bulk": [
+        ("Query DeleteItem", "connections"),
+        ("GetItem Query UpdateItem DeleteItem", "rooms"),
+        ("Query", "messages"),
+    ],
     "retry": [
         ("Query DeleteItem", "connections"),
         ("BatchGetItem UpdateItem DeleteItem", "rooms"),
@@ -50,14 +55,21 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
 SENDS = {
     "connect": ["ephemeral"],
     "disconnect": ["ephemeral"],
-    "message": ["interactive", "ephemeral"],
+    "message": ["interactive", "bulk", "ephemeral"],
     "tick": ["ephemeral"],
     "interactive": ["retry", "ephemeral"],
+    "bulk": ["bulk", "retry", "ephemeral"],
     "retry": ["retry", "ephemeral"],
     "ephemeral": ["ephemeral"],
 }
 # Function → what it may do to open connections.
-SOCKETS = {"tick": ["DELETE"], "interactive": ["POST"], "retry": ["POST", "DELETE"], "ephemeral": ["POST"]}
+SOCKETS = {
+    "tick": ["DELETE"],
+    "interactive": ["POST"],
+    "bulk": ["POST"],
+    "retry": ["POST", "DELETE"],
+    "ephemeral": ["POST"],
+}
 
 
 def policies(service: Template) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -111,7 +111,7 @@ async def test_a_remainder_begins_at_the_first_frame_that_failed() -> None:
 
 async def test_a_large_failure_makes_several_remainders() -> None:
     """A throttled account: 1,200 members are owed their frame by two jobs, each small enough for the queue."""
-    world = World(post_concurrency=512)
+    world = World(post_concurrency=512, shard_limit=2_000)
     for number in range(1_200):
         await world.connect(f"m{number}")
     await world.pump()

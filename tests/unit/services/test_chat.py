@@ -77,7 +77,7 @@ async def test_a_repeat_rings_again() -> None:
     await world.connect("ada")
     ring = world.queue.ring
 
-    async def crash(doorbells: object) -> None:
+    async def crash(lane: str, jobs: object) -> None:
         raise Unavailable("the function died before it rang")
 
     world.queue.ring = crash  # type: ignore[method-assign]  # a crash at exactly this point

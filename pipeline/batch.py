@@ -77,6 +77,7 @@ class Worker:
         unserved = {it.id: it for it in records}
         try:
             shards: dict[ShardKey, list[tuple[Record, Doorbell]]] = {}
+            plans: dict[str, Plan] = {}
             for record in records:
                 try:
                     job = await self._read(record, worked)
@@ -86,9 +87,16 @@ class Worker:
                 if isinstance(job, Doorbell):
                     shards.setdefault(job.key, []).append((record, job))
                     continue
+                if isinstance(job, Plan):
+                    plans[record.id] = job
+                    continue
                 if job is not None:
                     await self._do(job, time_left)
                 del unserved[record.id]
+            if plans:
+                # A doorbell is for all that came before it, too, and the shards of a room only grow in number.
+                await self._queue.ring(self._lane.name, planned(max(plans.values(), key=lambda it: it.seq)))
+                unserved = {it: record for it, record in unserved.items() if it not in plans}
             for key, rung in shards.items():
                 reached = await self._broadcast.serve(key, [job.seq for _, job in rung], time_left)
                 for record, job in rung:
@@ -105,8 +113,6 @@ class Worker:
 
     async def _do(self, job: Job, time_left: TimeLeft) -> None:
         match job:
-            case Plan():
-                await self._queue.ring(self._lane.name, planned(job))
             case Remainder():
                 await self._broadcast.settle(job, time_left)
             case Arrived():

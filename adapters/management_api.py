@@ -128,10 +128,9 @@ class FastPosts(ManagementApi):
         signer = self._signer
         if signer is None or signer.second != second:
             signer = self._signer = await self._next_signer(second, deadline)
-        url, headers = signer.sign(connection, frame)
-        lines = [f"POST {url.raw_path} HTTP/1.1", f"Host: {self._stage.host}", f"Content-Length: {len(frame)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        request = "\r\n".join((*lines, "", "")).encode() + frame
+        target, signed = signer.sign(connection, frame)
+        host = f"Host: {self._stage.host}\r\nContent-Length: {len(frame)}\r\n"
+        request = f"POST {target} HTTP/1.1\r\n{host}{signed}\r\n".encode() + frame
         try:
             async with asyncio.timeout(deadline):
                 answer = await self._exchange(request)

@@ -17,7 +17,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from multidict import CIMultiDict
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -67,18 +66,19 @@ class PostSigner:
         self._after_path = f"\n\n{lines}\n{names}\n"
         self._string_to_sign = f"{ALGORITHM}\n{date}\n{'/'.join(scope)}\n"
         credential = "/".join((str(credentials.access_key), *scope))
-        self._authorization = f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature="
-        self._headers = headers
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._lines = f"{lines}Authorization: {ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature="
 
-    def sign(self, connection: str, frame: bytes) -> tuple[URL, CIMultiDict[str]]:
-        """The URL of a post, and the headers that make it an authorized one. An id never is `.` or `..`."""
+    def sign(self, connection: str, frame: bytes) -> tuple[str, str]:
+        """The target of a post's request, and the header lines that make it an authorized one, each with its end.
+
+        An id never is `.` or `..`.
+        """
         name = quote(connection, safe=UNRESERVED)
         # In the canonical request a path is encoded once more; of an encoded name that changes the percent signs alone.
         canonical = f"{self._before_path}{name.replace('%', '%25')}{self._after_path}{_digest(frame)}"
         to_sign = self._string_to_sign + sha256(canonical.encode()).hexdigest()
-        headers = CIMultiDict(self._headers)
-        headers["Authorization"] = self._authorization + hmac.digest(self._key, to_sign.encode(), "sha256").hex()
-        return self._stage.url.with_path(self._stage.path + name, encoded=True), headers
+        return self._stage.path + name, f"{self._lines}{hmac.digest(self._key, to_sign.encode(), 'sha256').hex()}\r\n"
 
 
 @lru_cache(maxsize=FRAMES)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from adapters.aws import NO_ANSWER, answered_status, error_code
@@ -41,6 +42,7 @@ class Tables:
     def __init__(self, client: DynamoDBClient, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._client = client
         self._sleep = sleep
+        client.meta.events.register("before-parse.dynamodb.Query", _parse_query, unique_id="roomcast-query")
 
     async def get(self, table: str, key: Key) -> Mapping[str, Any] | None:
         with _translated():
@@ -130,6 +132,17 @@ class Tables:
             for item in items
         }
         return [found.get((table, key["pk"]["S"], key["sk"]["S"])) for table, key in keys]
+
+
+def _parse_query(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Read a query's answer in botocore's place, which takes 19 µs for a member's row, a third of what a post takes.
+
+    An answer in JSON is the same as botocore makes of it, binary attributes aside, and no row of ours has one.
+    """
+    if response_dict["status_code"] == 200:
+        with suppress(msgspec.DecodeError):  # botocore says what is wrong with it
+            customized_response_dict.update(msgspec.json.decode(response_dict["body"]))
+            response_dict["body"] = b"{}"
 
 
 def named(**row: str | int | bool | None) -> Item:

@@ -70,9 +70,16 @@ class Pair:
         sent: Any = theirs.headers  # values as bytes, which the stubs don't know
         expected = {it: sent[it].decode() for it in SIGNED if it in sent}
         second = calendar.timegm(time.strptime(expected["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
-        url, headers = PostSigner(self._stage, self._credentials, second, {"User-Agent": "u"}).sign(connection, frame)
-        assert str(url) == str(URL(theirs.url, encoded=True))  # the client's way to the wire
-        assert dict(headers) == {**expected, "User-Agent": "u"}
+        signer = PostSigner(self._stage, self._credentials, second, {"User-Agent": "u"})
+        target, lines = signer.sign(connection, frame)
+        assert target == URL(theirs.url, encoded=True).raw_path  # the client's way to the wire
+        assert read(lines) == {**expected, "User-Agent": "u"}
+
+
+def read(lines: str) -> dict[str, str]:
+    """Name → value of header lines, each of which is whole."""
+    assert lines.endswith("\r\n")
+    return dict(it.split(": ", 1) for it in lines[:-2].split("\r\n"))
 
 
 pair = cache(Pair)
@@ -109,7 +116,7 @@ def test_a_signer_signs_frame_after_frame() -> None:
 def test_the_key_is_the_day_s() -> None:
     """Two seconds on either side of midnight, UTC: another date, another scope, another signature."""
     stage, credentials = Stage(ENDPOINTS[0], "eu-central-1", "execute-api"), ReadOnlyCredentials("a", "b", None)
-    last, first = (PostSigner(stage, credentials, it, {}).sign("c", b"")[1] for it in (86_399, 86_400))
+    last, first = (read(PostSigner(stage, credentials, it, {}).sign("c", b"")[1]) for it in (86_399, 86_400))
     assert (last["X-Amz-Date"], first["X-Amz-Date"]) == ("19700101T235959Z", "19700102T000000Z")
     assert "Credential=a/19700101/eu-central-1/execute-api/aws4_request," in last["Authorization"]
     assert "Credential=a/19700102/eu-central-1/execute-api/aws4_request," in first["Authorization"]

@@ -6,7 +6,9 @@ again: its client does not read. Only the first slows the worker down.
 
 The rate is measured, not guessed: while an account is throttled, what is delivered is what it grants. So after a
 throttled moment the rate is what was delivered in it, and then it probes upwards by a few per cent a moment. A token
-bucket keeps what a slow moment leaves, so that little is lost by probing from below.
+bucket keeps what a slow moment leaves, so that little is lost by probing from below. One moment at most halves the
+rate: where all posts met an empty bucket, since they woke together or another worker came first, it says little. A
+worker with little to post is not why an account is throttled: it keeps a rate that its next burst can live with.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ PROBE = 1.03
 """How much faster each moment is than the one before it, as long as nothing is throttled."""
 FLOOR = 20.0
 """Posts a second below which no throttle brings a worker."""
+MODEST = 200.0
+"""The same for a worker that posts less than half of what its pace allows: what was delivered may be all it had."""
 SLOW_SECONDS = 10.0
 """How long a connection whose client did not read counts as slow, unless something is delivered to it before."""
 
@@ -52,11 +56,12 @@ class Pace:
         """Posts a second, if there are as many; infinite before the first throttle where there is no cap."""
         return self._rate
 
-    def reserve(self, now: float) -> float:
-        """Take the next post's turn: the seconds until it comes."""
-        if math.isinf(self._rate):
-            return 0.0
-        turn = max(self._next_turn, now)
+    def reserve(self, now: float, within: float = math.inf) -> float | None:
+        """Take the next post's turn: the seconds until it comes. None, and no turn is taken, if they are not fewer than
+        `within`: a turn that nobody waits for would keep the next ones waiting."""
+        turn = now if math.isinf(self._rate) else max(self._next_turn, now)
+        if turn - now >= within:
+            return None
         self._next_turn = turn + 1 / self._rate
         self._held_back |= turn > now
         return turn - now
@@ -107,7 +112,9 @@ class Pace:
         if self.throttled:
             # Up to the last answer: an environment that lay frozen since then was granted nothing.
             lasted = max(self._last - self._began, SHORT_MOMENT)
-            self._rate = min(self._cap, max(FLOOR, self._deliveries / lasted))
+            tried = answers / lasted
+            least = FLOOR if tried > self._rate / 2 else MODEST
+            self._rate = min(self._cap, max(least, self._deliveries / lasted, min(self._rate, tried) / 2))
         elif self._held_back and math.isfinite(self._rate):
             # Only a pace that held posts back has shown that the account grants it.
             self._rate = min(self._cap, self._rate * PROBE)

@@ -71,10 +71,11 @@ class Poster:
         grace = iter(GRACE if patient else ())
         throttled = 0
         while True:
-            wait = pace.reserve(clock.monotonic())
-            left = time_left() - RESERVE - wait
-            if left <= 0:
+            left = time_left() - RESERVE
+            wait = pace.reserve(clock.monotonic(), left)
+            if wait is None:
                 return Outcome.RETRY
+            left -= wait
             if wait:
                 await clock.sleep(wait)
             # The age before the call: an answer that comes late must not make the connection old.

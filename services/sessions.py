@@ -256,17 +256,23 @@ async def _open_rooms(ports: Ports, connection: Connection, room_ids: Sequence[s
 
 
 async def _key(ports: Ports, room: Room, membership: Membership | None) -> ShardKey:
-    """The shard to join: the one the connection is in already, if it is; else the emptier of two drawn at random.
+    """The shard to join: the one the connection is in already, if it is; else the emptiest of two drawn at random and
+    their siblings, half the shards away.
 
-    Of two choices the fullest shard stays within a few members of the average, and nobody has to know them all.
+    Of two choices the fullest shard stays within a few members of the average, and nobody has to know them all. Of a
+    shard and its sibling one is new after a doubling: a full shard gets no more while there are emptier ones, or its
+    next join would double the shards again at once.
     """
     if membership is not None and membership.epoch == room.epoch:
         return membership.key
     if room.shards == 1:
         return ShardKey(room.room, room.epoch, 0)
-    drawn = [ShardKey(room.room, room.epoch, it) for it in ports.draw.sample(range(room.shards), 2)]
-    counted = await ports.store.shards(drawn)
-    return min(drawn, key=lambda it: counted[it].members if it in counted else 0)
+    drawn = ports.draw.sample(range(room.shards), 2)
+    choices = [
+        ShardKey(room.room, room.epoch, (it + half) % room.shards) for it in drawn for half in (0, room.shards // 2)
+    ]
+    counted = await ports.store.shards(choices)
+    return min(choices, key=lambda it: counted[it].members if it in counted else 0)
 
 
 async def _count(

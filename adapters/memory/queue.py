@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import random
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +28,15 @@ __all__ = ["MemoryQueue"]
 DEDUPLICATION_MS = 300_000
 """For how long a FIFO queue swallows a second message with the same deduplication id."""
 
+FIFO_BATCH = 10
+"""Messages that a FIFO queue gives at once, at most."""
+
 
 @dataclass(slots=True)
 class _Message:
     """A message in a queue. Times are milliseconds since 1970."""
 
-    id: str
+    id: int
     body: str
     group: str
     sent_at: int
@@ -55,7 +57,9 @@ class MemoryQueue(BroadcastQueue):
         self._clock = clock
         self._lanes = lanes
         self._draw = draw or random.Random()
-        self._messages: dict[str, list[_Message]] = {it: [] for it in lanes}
+        # Lane → id → message, oldest first; and the same by group, where groups have an order.
+        self._messages: dict[str, dict[int, _Message]] = {it: {} for it in lanes}
+        self._groups: dict[str, dict[str, dict[int, _Message]]] = {it: {} for it in lanes}
         self._dead: dict[str, list[_Message]] = {it: [] for it in lanes}
         self._deduplicated: dict[tuple[str, str], int] = {}
         self._numbers = itertools.count(1)
@@ -77,7 +81,7 @@ class MemoryQueue(BroadcastQueue):
     async def bury(self, lane: str, body: str, group: str | None) -> None:
         await asyncio.sleep(0)
         now = self._clock.now()
-        self._dead[lane].append(_Message(f"{next(self._numbers)}", body, group or "poison", now, now))
+        self._dead[lane].append(_Message(next(self._numbers), body, group or "poison", now, now))
 
     async def hide(self, lane: str, receipt: str, seconds: int) -> None:
         await asyncio.sleep(0)
@@ -92,8 +96,10 @@ class MemoryQueue(BroadcastQueue):
             if self._deduplicated.get((lane, deduplication), 0) > now:
                 return
             self._deduplicated[lane, deduplication] = now + DEDUPLICATION_MS
-        number = f"{next(self._numbers)}"
-        self._messages[lane].append(_Message(number, body, group, now, now + delay * 1000, deduplication))
+        message = _Message(next(self._numbers), body, group, now, now + delay * 1000, deduplication)
+        self._messages[lane][message.id] = message
+        if self._lanes[lane].fifo:
+            self._groups[lane].setdefault(group, {})[message.id] = message
 
     async def receive(self, lane: str, batch_size: int) -> list[dict[str, Any]]:
         """Up to `batch_size` visible messages as records of a Lambda event.
@@ -103,25 +109,23 @@ class MemoryQueue(BroadcastQueue):
         """
         await asyncio.sleep(0)
         now = self._clock.now()
-        self._bury_spent(lane, now)
-        waiting = self._messages[lane]
-        if self._lanes[lane].fifo:
-            held = {it.group for it in waiting if it.visible_at > now}
-            groups: dict[str, list[_Message]] = defaultdict(list)
-            for it in waiting:
-                if it.group not in held:
-                    groups[it.group].append(it)
-            ready = list(itertools.chain.from_iterable(groups.values()))
-        else:
-            ready = [it for it in waiting if it.visible_at <= now]
-        return [self._take(lane, it, now) for it in ready[:batch_size]]
+        ready: list[_Message] = []
+        spent: list[_Message] = []
+        for it in self._visible(lane, now):
+            (spent if it.receives >= self._lanes[lane].max_receives else ready).append(it)
+            if len(ready) == batch_size:
+                break
+        for it in spent:
+            self._remove(lane, it)
+            self._dead[lane].append(it)
+        return [self._take(lane, it, now) for it in ready]
 
     async def delete(self, lane: str, receipt: str) -> None:
         """Delete a received message; without effect once it is visible again."""
         await asyncio.sleep(0)
         message = self._in_flight(lane, receipt)
         if message is not None:
-            self._messages[lane].remove(message)
+            self._remove(lane, message)
 
     def depth(self, lane: str) -> int:
         """How many messages the lane holds: waiting, delayed and in flight."""
@@ -131,12 +135,20 @@ class MemoryQueue(BroadcastQueue):
         """The bodies in the lane's dead-letter queue, oldest first."""
         return [it.body for it in self._dead[lane]]
 
-    def _bury_spent(self, lane: str, now: int) -> None:
-        most = self._lanes[lane].max_receives
-        spent = [it for it in self._messages[lane] if it.visible_at <= now and it.receives >= most]
-        for it in spent:
-            self._messages[lane].remove(it)
-            self._dead[lane].append(it)
+    def _visible(self, lane: str, now: int) -> Iterator[_Message]:
+        if not self._lanes[lane].fifo:
+            return (it for it in self._messages[lane].values() if it.visible_at <= now)
+        groups = [it for it in self._groups[lane].values() if not _is_held(it, now)]
+        groups.sort(key=lambda it: next(iter(it)))
+        return itertools.chain.from_iterable(it.values() for it in groups)
+
+    def _remove(self, lane: str, message: _Message) -> None:
+        del self._messages[lane][message.id]
+        if self._lanes[lane].fifo:
+            group = self._groups[lane][message.group]
+            del group[message.id]
+            if not group:
+                del self._groups[lane][message.group]
 
     def _take(self, lane: str, message: _Message, now: int) -> dict[str, Any]:
         message.receives += 1
@@ -149,9 +161,9 @@ class MemoryQueue(BroadcastQueue):
         }
         if message.deduplication is not None:
             attributes["MessageDeduplicationId"] = message.deduplication
-            attributes["SequenceNumber"] = message.id.zfill(20)
+            attributes["SequenceNumber"] = f"{message.id:020}"
         return {
-            "messageId": message.id,
+            "messageId": f"{message.id}",
             "receiptHandle": message.receipt,
             "body": message.body,
             "attributes": attributes,
@@ -163,5 +175,11 @@ class MemoryQueue(BroadcastQueue):
         }
 
     def _in_flight(self, lane: str, receipt: str) -> _Message | None:
-        now = self._clock.now()
-        return next((it for it in self._messages[lane] if it.receipt == receipt and it.visible_at > now), None)
+        message = self._messages[lane].get(int(receipt.partition(".")[0]))
+        held = message is not None and message.receipt == receipt and message.visible_at > self._clock.now()
+        return message if held else None
+
+
+def _is_held(group: Mapping[int, _Message], now: int) -> bool:
+    """Whether a worker has messages of the group. They were received together, from its front."""
+    return any(it.visible_at > now for it in itertools.islice(group.values(), FIFO_BATCH))

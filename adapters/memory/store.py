@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -36,6 +36,11 @@ from domain.rooms import (
 __all__ = ["MemoryStore"]
 
 
+async def _give_way() -> None:
+    """Let other tasks run, and take no time."""
+    await asyncio.sleep(0)
+
+
 class MemoryStore(RoomStore):
     """Rooms in dicts, with DynamoDB's transactions.
 
@@ -43,7 +48,10 @@ class MemoryStore(RoomStore):
     a held row gets `Conflict`, and a single write `Unavailable`, as DynamoDB answers TransactionConflict.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Callable[[], Awaitable[None]] = _give_way) -> None:
+        """`answer`: awaited in every call before its effect, and by a transaction while it holds its rows: how long
+        the store takes."""
+        self._answer = answer
         self._rooms: dict[str, Room] = {}
         self._directory: dict[str, dict[str, Directory]] = defaultdict(dict)
         self._standings: dict[tuple[str, str], Standing] = {}
@@ -62,11 +70,11 @@ class MemoryStore(RoomStore):
     # ---- rooms and their logs
 
     async def room(self, room: str) -> Room | None:
-        await asyncio.sleep(0)
+        await self._answer()
         return self._rooms.get(room)
 
     async def rooms(self, rooms: Sequence[str]) -> dict[str, Room]:
-        await asyncio.sleep(0)
+        await self._answer()
         return {it: self._rooms[it] for it in rooms if it in self._rooms}
 
     async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
@@ -78,12 +86,12 @@ class MemoryStore(RoomStore):
             return self._rooms[room]
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
-        await asyncio.sleep(0)
+        await self._answer()
         listed = self._directory[parent]
         return [listed[it] for it in sorted(listed) if it > after][:limit]
 
     async def standing(self, room: str, user: str) -> Standing:
-        await asyncio.sleep(0)
+        await self._answer()
         return self._standing(room, user)
 
     async def set_standing(self, room: str, user: str, standing: Standing) -> None:
@@ -91,7 +99,7 @@ class MemoryStore(RoomStore):
             self._standings[room, user] = standing
 
     async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
-        await asyncio.sleep(0)
+        await self._answer()
         return Sending(
             rooms={it: self._rooms[it] for it in rooms if it in self._rooms},
             membership=self._memberships[connection].get(rooms[0]),
@@ -140,21 +148,22 @@ class MemoryStore(RoomStore):
         limit: int,
         max_bytes: int,
     ) -> list[Entry]:
-        await asyncio.sleep(0)
+        await self._answer()
         log = self._entries[room, epoch]
-        wanted = (log[it] for it in sorted(log) if it > after and (upto is None or it <= upto))
-        return _cut(wanted, limit, max_bytes)
+        last = next(reversed(log), 0)  # they are put in order
+        seqs = range(after + 1, (last if upto is None else min(upto, last)) + 1)
+        return _cut((log[it] for it in seqs if it in log), limit, max_bytes)
 
     async def entries_before(self, room: str, epoch: int, before: int, *, limit: int, max_bytes: int) -> list[Entry]:
-        await asyncio.sleep(0)
+        await self._answer()
         log = self._entries[room, epoch]
-        wanted = (log[it] for it in sorted(log, reverse=True) if it < before)
-        return _cut(wanted, limit, max_bytes)[::-1]
+        seqs = range(min(before - 1, next(reversed(log), 0)), 0, -1)
+        return _cut((log[it] for it in seqs if it in log), limit, max_bytes)[::-1]
 
     # ---- connections and memberships
 
     async def session(self, connection: str) -> Session:
-        await asyncio.sleep(0)
+        await self._answer()
         memberships = self._memberships[connection]
         return Session(self._connections.get(connection), [memberships[it] for it in sorted(memberships)])
 
@@ -181,7 +190,7 @@ class MemoryStore(RoomStore):
             self._put_join(member, key)
 
     async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
-        await asyncio.sleep(0)
+        await self._answer()
         self._shards_known[key] = shards
         return self._count(key, self._started(key, head), 1)
 
@@ -220,7 +229,7 @@ class MemoryStore(RoomStore):
                 self._connections[connection] = replace(row, lease_until=lease_until)
 
     async def due(self, minute: int, bucket: int, limit: int) -> list[str]:
-        await asyncio.sleep(0)
+        await self._answer()
         return sorted(self._due[minute, bucket])[:limit]
 
     async def move_due(self, connection: str, minute: int, later: int | None) -> None:
@@ -232,11 +241,11 @@ class MemoryStore(RoomStore):
             self._due[minute, bucket].discard(connection)
 
     async def ticked(self, bucket: int) -> int | None:
-        await asyncio.sleep(0)
+        await self._answer()
         return self._ticked.get(bucket)
 
     async def set_ticked(self, bucket: int, minute: int) -> None:
-        await asyncio.sleep(0)
+        await self._answer()
         self._ticked[bucket] = minute
 
     # ---- shards
@@ -249,7 +258,7 @@ class MemoryStore(RoomStore):
             return True
 
     async def open_shards(self, keys: Sequence[ShardKey], head: int) -> None:
-        await asyncio.sleep(0)
+        await self._answer()
         for key in keys:
             self._shards[key] = self._started(key, head)
 
@@ -260,37 +269,37 @@ class MemoryStore(RoomStore):
                 self._rooms[room.room] = doubled
 
     async def shard(self, key: ShardKey) -> Shard | None:
-        await asyncio.sleep(0)
+        await self._answer()
         return self._shards.get(key)
 
     async def shards(self, keys: Sequence[ShardKey]) -> dict[ShardKey, Shard]:
-        await asyncio.sleep(0)
+        await self._answer()
         return {it: self._shards[it] for it in keys if it in self._shards}
 
     async def claim_stats(self, key: ShardKey, read: int, now: int) -> bool:
-        await asyncio.sleep(0)
+        await self._answer()
         if key not in self._shards or self._stats_at.get(key, 0) != read:
             return False
         self._stats_at[key] = now
         return True
 
     async def members_page(self, key: ShardKey, after: str, limit: int) -> list[Member]:
-        await asyncio.sleep(0)
+        await self._answer()
         members = self._members[key]
         return [members[it] for it in sorted(members) if it > after][:limit]
 
     async def members(self, key: ShardKey) -> list[Member]:
-        await asyncio.sleep(0)
+        await self._answer()
         members = self._members[key]
         return [members[it] for it in sorted(members)]
 
     async def members_among(self, key: ShardKey, connections: Sequence[str]) -> list[Member]:
-        await asyncio.sleep(0)
+        await self._answer()
         members = self._members[key]
         return [members[it] for it in dict.fromkeys(connections) if it in members]
 
     async def advance(self, key: ShardKey, sent: int, counted: int, read: Shard | None) -> None:
-        await asyncio.sleep(0)
+        await self._answer()
         shard = self._shards.get(key) or Shard(None, 0, 0)
         raised = replace(shard, sent=sent if shard.sent is None else max(shard.sent, sent))
         if shard.version == (read.version if read else 0):
@@ -298,7 +307,7 @@ class MemoryStore(RoomStore):
         self._shards[key] = raised
 
     async def _count_leave(self, key: ShardKey) -> Count:
-        await asyncio.sleep(0)
+        await self._answer()
         return self._count(key, self._shards.get(key) or Shard(None, 0, 0), -1)
 
     def _count(self, key: ShardKey, shard: Shard, more: int) -> Count:
@@ -334,18 +343,18 @@ class MemoryStore(RoomStore):
     @asynccontextmanager
     async def _transaction(self, *rows: Hashable) -> AsyncIterator[None]:
         if not self._held.isdisjoint(rows):
-            await asyncio.sleep(0)
+            await self._answer()
             raise Conflict("another transaction holds one of the rows")
         self._held.update(rows)
         try:
-            await asyncio.sleep(0)
+            await self._answer()
             yield
         finally:
             self._held.difference_update(rows)
 
     @asynccontextmanager
     async def _single_write(self, row: Hashable) -> AsyncIterator[None]:
-        await asyncio.sleep(0)
+        await self._answer()
         if row in self._held:
             raise Unavailable("a transaction holds the row")
         yield

@@ -12,14 +12,14 @@ from msgspec import Raw
 
 from adapters.memory import ManualClock, MemoryQueue
 from adapters.sqs import SqsQueue, queue_definition
-from domain.fanout import Doorbell, Job, Notice, Remainder, parse_job
+from domain.fanout import Doorbell, Job, Notice, Plan, Remainder, parse_job
 from domain.lanes import LANES, Lane
 from domain.ports import BroadcastQueue
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
-__all__ = ["SEED", "LaneStage", "MemoryLanes", "SqsLanes", "doorbell", "notice", "remainder"]
+__all__ = ["SEED", "LaneStage", "MemoryLanes", "SqsLanes", "doorbell", "notice", "plan", "remainder"]
 
 SEED = 7
 MAX_RECEIVES = 2
@@ -27,6 +27,10 @@ MAX_RECEIVES = 2
 
 def doorbell(seq: int, room: str = "general", shard: int = 0) -> Doorbell:
     return Doorbell(room=room, epoch=5, shard=shard, seq=seq)
+
+
+def plan(seq: int, shards: int = 16, room: str = "general") -> Plan:
+    return Plan(room=room, epoch=5, shards=shards, seq=seq)
 
 
 def remainder(first: int = 1, attempt: int = 0, room: str = "general") -> Remainder:

@@ -7,8 +7,8 @@ import random
 import msgspec
 import pytest
 
-from domain.fanout import Arrived, Ephemeral, Notice, Stats, parse_job, remainder_delay
-from tests.contract.lanes import MAX_RECEIVES, SEED, LaneStage, doorbell, notice, remainder
+from domain.fanout import Arrived, Doorbell, Ephemeral, Notice, Stats, parse_job, remainder_delay
+from tests.contract.lanes import MAX_RECEIVES, SEED, LaneStage, doorbell, notice, plan, remainder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,6 +62,46 @@ async def test_a_doorbell_that_was_served_does_not_come_again(exact_lanes: LaneS
     await lanes.delete("interactive", record["receiptHandle"])
     await lanes.queue.ring("interactive", [doorbell(1), doorbell(2)])
     assert await lanes.jobs("interactive") == [doorbell(2)]
+
+
+async def test_each_durable_lane_is_a_queue_of_its_own(lanes: LaneStage) -> None:
+    """The same doorbell on `bulk` and `interactive` is two: they share neither messages nor deduplication."""
+    await lanes.queue.ring("interactive", [doorbell(1)])
+    await lanes.queue.ring("bulk", [doorbell(1), doorbell(1, shard=1)])
+    assert await lanes.jobs("bulk") == [doorbell(1), doorbell(1, shard=1)]
+    assert await lanes.jobs("interactive") == [doorbell(1)]
+
+
+async def test_the_doorbells_of_many_shards_come_in_order_for_each(lanes: LaneStage) -> None:
+    """Three messages to sixteen shards, each enqueued by several calls: every shard hears 1, 2, 3."""
+    for seq in (1, 2, 3):
+        await lanes.queue.ring("bulk", [doorbell(seq, shard=it) for it in range(16)])
+    heard: dict[int, list[int]] = {}
+    for _ in range(48):
+        for record in await lanes.receive("bulk"):
+            job = parse_job(record["body"])
+            assert isinstance(job, Doorbell)
+            heard.setdefault(job.shard, []).append(job.seq)
+            await lanes.delete("bulk", record["receiptHandle"])
+    assert heard == {it: [1, 2, 3] for it in range(16)}
+
+
+async def test_the_plans_of_a_room_are_a_group(lanes: LaneStage) -> None:
+    """One worker at a time turns them into doorbells, in order; the shards and other rooms go on."""
+    await lanes.queue.ring("bulk", [plan(1), plan(2)])
+    (held,) = await lanes.receive("bulk", 1)
+    assert held["attributes"]["MessageGroupId"] == "general#5"
+    await lanes.queue.ring("bulk", [doorbell(1), plan(1, room="other")])
+    assert await lanes.jobs("bulk") == [doorbell(1), plan(1, room="other")]
+    await lanes.delete("bulk", held["receiptHandle"])
+    assert await lanes.jobs("bulk") == [plan(2)]
+
+
+async def test_a_plan_rung_twice_comes_once(lanes: LaneStage) -> None:
+    """And is no doorbell, nor the next plan."""
+    await lanes.queue.ring("bulk", [plan(1), doorbell(1), plan(1)])
+    await lanes.queue.ring("bulk", [plan(1), plan(2)])
+    assert sorted(map(str, await lanes.jobs("bulk"))) == sorted(map(str, [plan(1), doorbell(1), plan(2)]))
 
 
 async def test_nothing_to_ring_or_defer(lanes: LaneStage) -> None:

@@ -95,6 +95,16 @@ async def test_a_batch_whose_worker_died_comes_again_after_the_visibility_time()
     assert queue.depth("interactive") == 3
 
 
+async def test_the_group_that_waits_longest_comes_first() -> None:
+    """Not the one that was the first once: its later messages wait behind the other's."""
+    queue = MemoryQueue(ManualClock())
+    await queue.ring("interactive", [doorbell(1), doorbell(1, room="other"), doorbell(2)])
+    [first] = await queue.receive("interactive", 1)
+    await queue.delete("interactive", first["receiptHandle"])
+    batch = [parse_job(it["body"]) for it in await queue.receive("interactive", 2)]
+    assert batch == [doorbell(1, room="other"), doorbell(2)]
+
+
 async def test_a_receive_prefers_one_group() -> None:
     """As SQS does: the group of the oldest message first, as many as there are."""
     queue = MemoryQueue(ManualClock())

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from domain.rooms import Count, Shard
-from tests.contract.stage import NOW, StoreStage
+from domain.errors import Conflict
+from domain.rooms import GROWTH_CLAIM_MS, Count, Room, Shard
+from tests.contract.stage import EPOCH, NOW, StoreStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,6 +44,112 @@ async def test_many_shards_in_one_read(stage: StoreStage) -> None:
         stage.inbox: Shard(sent=0, members=1, version=1),
     }
     assert await stage.store.shards([]) == {}
+
+
+async def test_a_count_tells_how_many_shards_there_were(stage: StoreStage) -> None:
+    """At the shard's last join: the next leave, and a drop, tell the same."""
+    membership = await stage.enter()
+    await stage.connect("other=", "join-other")
+    assert await stage.store.count_join(stage.key, 0, 4) == Count(members=2, stats_at=0, shards=4)
+    assert await stage.store.leave(stage.connection, membership) == Count(members=1, stats_at=0, shards=4)
+    assert await stage.store.count_join(stage.key, 0, 8) == Count(members=2, stats_at=0, shards=8)
+    assert await stage.store.drop_member(stage.key, stage.member("other=", "join-other")) == Count(1, 0, 8)
+
+
+# ---- growth
+
+
+async def test_of_racing_growths_one_is_claimed(racing_stage: StoreStage) -> None:
+    """Twenty joins find their shard full at once: one doubles the shards."""
+    room = await racing_stage.open_room()
+    claims = await asyncio.gather(*(racing_stage.store.claim_growth(room, NOW + it) for it in range(20)))
+    assert sorted(claims) == [False] * 19 + [True]
+
+
+async def test_a_claim_shows_and_touches_nothing_else(stage: StoreStage) -> None:
+    """A room's row begins without the time of a claim, in a read of one as of many."""
+    room = await stage.open_room()
+    assert room == Room(stage.room, EPOCH)
+    assert await stage.store.claim_growth(room, NOW) is True
+    claimed = replace(room, growing_at=NOW)
+    assert await stage.read_room() == claimed
+    assert await stage.store.rooms([stage.room]) == {stage.room: claimed}
+
+
+async def test_a_claim_that_died_is_taken_over_by_who_has_read_it(stage: StoreStage) -> None:
+    """Whoever read the room before the claim can't; when a claim is old enough is not the store's to say."""
+    room = await stage.open_room()
+    await stage.store.claim_growth(room, NOW)
+    read = await stage.read_room()
+    later = NOW + GROWTH_CLAIM_MS
+    assert await stage.store.claim_growth(room, later) is False
+    assert await stage.store.claim_growth(read, later) is True
+    assert await stage.store.claim_growth(read, later) is False
+    assert (await stage.read_room()).growing_at == later
+
+
+@pytest.mark.parametrize(("epoch", "shards"), [(EPOCH, 2), (EPOCH + 1, 1)])
+async def test_a_room_that_has_moved_on_neither_is_claimed_nor_grows(
+    stage: StoreStage, epoch: int, shards: int
+) -> None:
+    """Read with other shards, or in another life."""
+    room = await stage.open_room()
+    other = replace(room, epoch=epoch, shards=shards)
+    assert await stage.store.claim_growth(other, NOW) is False
+    await stage.store.grow(other)
+    assert await stage.read_room() == room
+
+
+async def test_a_room_that_is_not_there_does_not_grow(stage: StoreStage) -> None:
+    """No row is made."""
+    room = Room(stage.room, EPOCH)
+    assert await stage.store.claim_growth(room, NOW) is False
+    await stage.store.grow(room)
+    assert await stage.store.room(stage.room) is None
+
+
+async def test_growth_doubles_once_and_ends_the_claim(stage: StoreStage) -> None:
+    """However often it is tried; what was written meanwhile stays."""
+    room = await stage.open_room()
+    await stage.store.claim_growth(room, NOW)
+    await stage.enter()
+    await stage.say({"message": "meanwhile"})
+    await stage.store.grow(room)
+    await stage.store.grow(room)
+    grown = await stage.read_room()
+    assert grown == replace(room, shards=2, head=1)
+    await stage.store.grow(grown)
+    assert (await stage.read_room()).shards == 4
+
+
+async def test_a_send_that_read_fewer_shards_conflicts(stage: StoreStage) -> None:
+    """It would not ring the new ones."""
+    room = await stage.open_room()
+    await stage.enter()
+    await stage.store.grow(room)
+    with pytest.raises(Conflict):
+        await stage.append(room, stage.entry(1))
+    await stage.append(await stage.read_room(), stage.entry(1))
+
+
+async def test_new_shards_open_at_the_head(stage: StoreStage) -> None:
+    """Those alone that were never served: whatever has been counted or served stays as it is."""
+    keys = [replace(stage.key, shard=it) for it in range(4)]
+    await stage.store.count_join(keys[0], head=3)
+    await stage.store.advance(keys[1], 5, 1, None)
+    await stage.store.open_shards(keys, head=7)
+    await stage.store.open_shards(keys, head=9)
+    found = await stage.store.shards(keys)
+    assert {it.shard: (row.sent, row.members, row.version) for it, row in found.items()} == {
+        0: (3, 1, 1),
+        1: (5, 1, 1),
+        2: (7, 0, 0),
+        3: (7, 0, 0),
+    }
+    assert await stage.store.count_join(keys[2], head=8, shards=4) == Count(members=1, stats_at=0, shards=4)
+    assert await stage.store.shard(keys[2]) == Shard(sent=7, members=1, version=1)
+    await stage.store.advance(keys[3], 8, 0, found[keys[3]])
+    assert await stage.store.shard(keys[3]) == Shard(sent=8, members=0, version=1)
 
 
 # ---- members

@@ -18,16 +18,22 @@ from domain.fanout import (
     Job,
     Notice,
     Outcome,
+    Plan,
     Remainder,
     Stats,
+    deduplication_of,
     encode_entry,
     encode_job,
+    group_of,
+    jobs_for,
+    lane_of,
     pack,
     parse_job,
+    planned,
     read_outcome,
 )
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
-from domain.rooms import Entry
+from domain.rooms import Entry, Ring
 
 
 @given(st.lists(st.integers(1, FRAME_LIMIT - 100), max_size=40))
@@ -165,3 +171,22 @@ def test_what_is_written_is_read_by_this_release_and_the_next() -> None:
 def test_only_an_old_410_means_gone(error: Exception, age: int, outcome: Outcome) -> None:
     """Every other answer says nothing about the connection."""
     assert read_outcome(error, age) is outcome
+
+
+@pytest.mark.parametrize(("shards", "lane", "kind", "jobs"), [
+    (1, "interactive", Doorbell, 1), (2, "bulk", Doorbell, 2), (10, "bulk", Doorbell, 10), (11, "bulk", Plan, 1),
+    (4_096, "bulk", Plan, 1),
+])  # fmt: skip
+def test_what_a_ring_enqueues(shards: int, lane: str, kind: type, jobs: int) -> None:
+    """As many doorbells as a call to the queue takes, in the order of their shards, or one plan."""
+    rung = jobs_for(Ring("a", 5, shards, 7))
+    assert (lane_of(shards), [type(it) for it in rung]) == (lane, [kind] * jobs)
+    doorbells = [it for job in rung for it in (planned(job) if isinstance(job, Plan) else [job])]
+    assert doorbells == [Doorbell(room="a", epoch=5, shard=it, seq=7) for it in range(shards)]
+
+
+def test_a_plan_has_a_group_and_a_name_of_its_own() -> None:
+    """No shard is called like a plan's group, and no doorbell is deduplicated against a plan."""
+    plan = Plan(room="a", epoch=5, shards=16, seq=7)
+    assert (group_of(plan), deduplication_of(plan)) == ("a#5", "plan#a#5#7")
+    assert (group_of(planned(plan)[3]), deduplication_of(planned(plan)[3])) == ("a#5#3", "a#5#3#7")

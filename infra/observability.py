@@ -139,11 +139,11 @@ def _deliveries(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
 
 def _lateness(watched: Watched, lane: Lane) -> cloudwatch.GraphWidget:
     quantiles = [watched.own("AcceptToLastPost", it, lane=lane.name, label=it) for it in ("p50", "p95", "p99")]
-    return _graph(f"{lane.name}: accepted → at the last member, ms", quantiles, parts=2)
+    return _graph(f"{lane.name}: accepted → at the last member, ms", quantiles, parts=3)
 
 
 def _acks(watched: Watched) -> cloudwatch.GraphWidget:
-    return _graph("Ack, ms", [watched.own("AckLatency", it, label=it) for it in ("p50", "p99")], parts=2)
+    return _graph("Ack, ms", [watched.own("AckLatency", it, label=it) for it in ("p50", "p99")], parts=3)
 
 
 def _jobs(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:

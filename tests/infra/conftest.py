@@ -70,7 +70,7 @@ def dev(synthesize: Synthesize) -> Synthesis:
 @pytest.fixture(scope="session")
 def prod(synthesize: Synthesize) -> Synthesis:
     """A protected stage with everything that can be switched on, and one lane's settings changed."""
-    lane = {"batch_size": "50", "window": "1", "max_concurrency": "3", "timeout": "12"}
+    lane = {"batch_size": "50", "window": "1", "max_concurrency": "3", "timeout": "12", "post_rate": "500"}
     return synthesize(
         stage="prod",
         alarm_email="ops@example.org",

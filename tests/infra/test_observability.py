@@ -19,7 +19,7 @@ from tests.infra.templates import Template
 
 PREFIX = "roomcast-dev"
 ALARM = "AWS::CloudWatch::Alarm"
-AGES = {"interactive": 30, "retry": 50, "ephemeral": 50}
+AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50}
 """Lane → seconds: twice the visibility time, and for a standard queue the longest delay of a job."""
 
 

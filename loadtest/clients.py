@@ -52,7 +52,7 @@ class Desk(Protocol):
         ...
 
     def delivered(self, chat: Chat, now: float) -> None:
-        """A client's user was given a message."""
+        """A client's user was given a message that it is owed."""
         ...
 
     def acknowledged(self, ack: Ack, now: float) -> None: ...
@@ -212,10 +212,15 @@ class LoadClient:
             kind = type(event)
             if kind is Chat:
                 self.log.released.append(self._desk.receipt(event))
-                self._desk.delivered(event, now)
+                if self._is_owed(event):
+                    self._desk.delivered(event, now)
             elif (report := _REPORTS.get(kind)) is not None:
                 report(self, event, now)
         self._flush()
+
+    def _is_owed(self, chat: Chat) -> bool:
+        """Whether it is not older than the membership: who joins may be pushed such, too."""
+        return not self.log.memberships or chat.seq > self.log.memberships[-1].head
 
     def _begin(self, event: Welcome | Joined, now: float) -> None:
         current = self.log.memberships[-1] if self.log.memberships else None

@@ -85,8 +85,9 @@ class Message:
     epoch: int = 0
     seq: int = 0
     received: int = 0
-    """Clients that were given it."""
+    """Clients that were owed it and given it."""
     last_at: float = 0.0
+    """When the last of them was."""
 
 
 def plan_messages(plan: Plan, senders: Mapping[str, Sequence[int]], start: float) -> list[Message]:

@@ -159,7 +159,7 @@ class Function:
     # ---- private
 
     async def _invoke(self, event: Any) -> Any:
-        environment = await self._warm_environment() or await self._start()
+        environment = await self._warm_environment() or await self._start_for_good()
         tally = self.tally
         tally.invocations += 1
         try:
@@ -197,6 +197,16 @@ class Function:
             self._idle.append(environment)
         else:
             await self._end(environment, kill=False)
+
+    async def _start_for_good(self) -> _Environment:
+        """Start an environment, and keep it also if nobody waits for the event any more: else no event would ever get
+        one while all have waited so long that their time is over within a start."""
+        starting = asyncio.create_task(self._start())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await self._keep(await starting)
+            raise
 
     async def _start(self) -> _Environment:
         # -P: a folder called `local` where the twin is started must not hide ours.

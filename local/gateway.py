@@ -150,6 +150,10 @@ class Gateway:
     def open_connections(self) -> int:
         return len(self._connections)
 
+    def throttle(self, rate: float, burst: float) -> None:
+        """From now on the account has this rate, and a full bucket."""
+        self._bucket = TokenBucket(rate, burst, self._clock)
+
     async def start(self) -> None:
         """Serve both ports."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -26,7 +26,7 @@ class Sockets(Protocol):
         ...
 
     def post(self, connection_id: str, message: bytes) -> int:
-        """200; 410 where there is no open connection; 429 where its client's buffer is full."""
+        """200; 410 where there is no open connection; 429 where its client's buffer is full; 500 if so ordered."""
         ...
 
     def describe(self, connection_id: str) -> dict[str, Any] | None:
@@ -99,8 +99,10 @@ class Management:
             return web.Response()
         if status == 410:
             posts.gone += 1
-        else:
+        elif status == 429:
             posts.throttled += 1
+        else:
+            posts.failed += 1
         return _error(status)
 
     def _other(self, connection_id: str, method: str) -> web.Response:
@@ -120,6 +122,7 @@ _ERRORS = {
     410: ("GoneException", "Gone"),
     413: ("PayloadTooLargeException", "Payload too large"),
     429: ("LimitExceededException", "Limit exceeded"),
+    500: ("InternalServerErrorException", "Internal server error"),
 }
 
 

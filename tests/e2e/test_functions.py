@@ -189,6 +189,18 @@ async def test_a_cancelled_event_takes_its_environment_along(make: MakeFunction,
     assert await function.invoke(None) == "alive"
 
 
+async def test_a_start_outlives_the_event_it_was_for(make: MakeFunction) -> None:
+    """Who waited too long to see the environment leaves it to the next, or a long line would never get one."""
+    function = make("describe")
+    event = asyncio.create_task(function.invoke(None))
+    await until(lambda: function.pids)
+    [started] = function.pids
+    event.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await event
+    assert (await function.invoke(None))["pid"] == started
+
+
 async def test_calls_to_aws_are_counted(make: MakeFunction) -> None:
     """What the handlers' runtime counts is summed up over the events."""
     function = make("call_aws")
@@ -259,7 +271,8 @@ async def test_an_environment_that_was_starting_has_the_old_code(
     if how_far == "its import":
         await until((old / "import began").exists)
     else:
-        await asyncio.sleep(0)
+        for _ in range(2):  # the event's task, and that of the start
+            await asyncio.sleep(0)
     await function.update(new)
     (old / "import may end").touch()
     result = await started

@@ -19,8 +19,11 @@ from rich.console import Console
 
 from domain.errors import BadSetting
 from loadtest.bars import Bars
+from loadtest.bench.growth import measure_growth
 from loadtest.bench.imports import handler_modules, measure_imports
-from loadtest.bench.packing import measure_packing
+from loadtest.bench.isolation import measure_isolation
+from loadtest.bench.limiter import measure_limiter
+from loadtest.bench.packing import THROTTLE, measure_packing
 from loadtest.bench.posting import measure_posts
 from loadtest.bench.report import Figures, Machine
 from loadtest.bench.room import measure_room
@@ -29,7 +32,7 @@ __all__ = ["main"]
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 """Where the project keeps what it makes."""
-PARTS = ("post", "post_tls", "room", "packing", "import")
+PARTS = ("post", "post_tls", "room", "growth", "packing", "isolation", "limiter", "import")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,15 @@ class Extent:
     post_cpu_seconds: float
     room_sizes: Sequence[int]
     room_repetitions: int
+    growth_sizes: Sequence[int]
+    growth_deliveries: int
     packing_members: int
     packing_seconds: float
+    isolation_members: int
+    isolation_rooms: int
+    isolation_seconds: float
+    limiter_members: int
+    limiter_seconds: float
     import_rounds: int
 
 
@@ -51,10 +61,17 @@ FULL = Extent(
     post_members=500,
     post_rounds=5,
     post_cpu_seconds=1.0,
-    room_sizes=(100, 1_000, 4_000),
+    room_sizes=(100, 1_000, 5_000),
     room_repetitions=5,
+    growth_sizes=(100, 1_000, 5_000, 20_000),
+    growth_deliveries=40_000,
     packing_members=1_000,
-    packing_seconds=10,
+    packing_seconds=30,
+    isolation_members=5_000,
+    isolation_rooms=50,
+    isolation_seconds=30,
+    limiter_members=1_000,
+    limiter_seconds=30,
     import_rounds=5,
 )
 QUICK = Extent(
@@ -63,8 +80,15 @@ QUICK = Extent(
     post_cpu_seconds=0,
     room_sizes=(20,),
     room_repetitions=1,
+    growth_sizes=(10, 20),
+    growth_deliveries=20,
     packing_members=20,
     packing_seconds=1,
+    isolation_members=20,
+    isolation_rooms=2,
+    isolation_seconds=1,
+    limiter_members=20,
+    limiter_seconds=2,
     import_rounds=1,
 )
 
@@ -80,7 +104,8 @@ def bench(
     json_file: Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the result goes.")] = BUILD
     / "bench.json",
 ) -> None:
-    """Measure posts, a broadcast beside the recipe's, packing, and imports. About six minutes on two idle cores."""
+    """Measure posts, a broadcast beside the recipe's, rooms that grow, are busy, or have little granted, and imports.
+    About twelve minutes on two idle cores."""
     parts = only.split(",")
     for it in parts:
         if it not in PARTS:
@@ -126,9 +151,31 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
             figures.room = await measure_room(
                 sizes=extent.room_sizes, repetitions=extent.room_repetitions, folder=folder, watch=bars.show
             )
+        if "growth" in parts:
+            figures.growth = await measure_growth(
+                sizes=extent.growth_sizes, deliveries=extent.growth_deliveries, folder=folder, watch=bars.show
+            )
+        packing = partial(
+            measure_packing,
+            members=extent.packing_members,
+            seconds=extent.packing_seconds,
+            folder=folder,
+            watch=bars.show,
+        )
         if "packing" in parts:
-            figures.packing = await measure_packing(
-                members=extent.packing_members, seconds=extent.packing_seconds, folder=folder, watch=bars.show
+            figures.packing = await packing("packing", throttle=None)
+            figures.packing_throttled = await packing("packing, throttled", throttle=THROTTLE)
+        if "isolation" in parts:
+            figures.isolation = await measure_isolation(
+                members=extent.isolation_members,
+                rooms=extent.isolation_rooms,
+                seconds=extent.isolation_seconds,
+                folder=folder,
+                watch=bars.show,
+            )
+        if "limiter" in parts:
+            figures.limiter = await measure_limiter(
+                members=extent.limiter_members, seconds=extent.limiter_seconds, folder=folder, watch=bars.show
             )
         if "import" in parts:
             modules = handler_modules()

@@ -1,4 +1,7 @@
-"""Members of one room at raw sockets, which look at a frame for one thing only: is this what we wait for?"""
+"""Members of one room at raw sockets, which look at a frame for one thing only: is this what we wait for?
+
+The first joins as anybody does and speaks; the others have seats, see `seats.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import json
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -17,6 +21,7 @@ from websockets.typing import Subprotocol
 from client.connection import with_query
 from domain.protocol import SUBPROTOCOL
 from loadtest.bench.children import BenchError
+from loadtest.bench.seats import SEAT
 
 __all__ = ["Audience"]
 
@@ -33,6 +38,8 @@ class Audience:
         self.room = room
         self.awaited = b""
         """A frame with these bytes in it is the one."""
+        self.heard = 0
+        """Frames, of all members."""
         self._url = url
         self._members: list[_Member] = []
         self._missing = 0
@@ -44,19 +51,11 @@ class Audience:
         return self._missing
 
     async def grow(self, members: int) -> None:
-        """Have so many members. Raises `BenchError` where one is not let in."""
-        numbers = iter(range(len(self._members), members))
-
-        async def arrive_one_by_one() -> None:
-            for number in numbers:
-                self._members.append(await self._connect(f"bench-{number}"))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(HANDSHAKES):
-                    group.create_task(arrive_one_by_one())
-        except ExceptionGroup as failed:
-            raise BenchError(f"a member could not connect: {failed.exceptions[0]}") from failed
+        """Have so many sockets: the first a member, the others with a seat. Raises `BenchError` where one is not let
+        in."""
+        if not self._members:
+            await self._admit(range(1))  # it speaks for all, so nobody may be before it
+        await self._admit(range(len(self._members), members))
 
     def hear(self, text: str) -> asyncio.Future[float]:
         """When the last member got a frame with `text` in it, on `time.perf_counter`."""
@@ -82,9 +81,24 @@ class Audience:
             it.transport.abort()
         await asyncio.gather(*(it.wait_closed() for it in self._members))
 
-    async def _connect(self, user: str) -> _Member:
+    async def _admit(self, numbers: Iterable[int]) -> None:
+        waiting = iter(numbers)
+
+        async def arrive_one_by_one() -> None:
+            for number in waiting:
+                self._members.append(await self._connect(number))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(HANDSHAKES):
+                    group.create_task(arrive_one_by_one())
+        except ExceptionGroup as failed:
+            raise BenchError(f"a member could not connect: {failed.exceptions[0]}") from failed
+
+    async def _connect(self, number: int) -> _Member:
+        query = {"roomId": self.room, "userId": f"bench-{number}", SEAT: "yes" if number else None}
         socket = await open_socket(
-            with_query(self._url, {"roomId": self.room, "userId": user}),
+            with_query(self._url, query),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             ping_interval=None,
@@ -111,6 +125,7 @@ class _Member(ClientConnection):
         if not isinstance(event, Frame) or event.opcode is not TEXT:
             super().process_event(event)
             return
+        self._audience.heard += 1
         awaited = self._audience.awaited
         if awaited is not self._got and awaited in bytes(event.data):
             self._got = awaited

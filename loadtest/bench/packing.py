@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.bench.children import BenchError
-from loadtest.bench.stage import start_stage
+from loadtest.bench.stage import ANSWER_WITHIN, start_stage
 from loadtest.plan import Plan
 from loadtest.report import Report
 from loadtest.run import Watch, run
 
-__all__ = ["Packing", "measure_packing"]
+__all__ = ["RAMP", "THROTTLE", "Packing", "clean", "measure_packing"]
 
 RATE = 20.0
 """Messages a second into the one room."""
 RAMP = 400.0
 """Connects a second."""
+THROTTLE = 4_000.0
+"""Requests a second of a gateway that does not grant a post for each delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,8 @@ class Packing:
 
     @classmethod
     def of(cls, report: Report) -> Packing:
-        """Raises `BenchError` where the audit found anything, since what is lost costs nothing."""
-        if report.proves_nothing or report.audit.violated:
-            said = [*report.audit.findings, *report.warnings()][0]
-            raise BenchError(f"the load test for packing is not clean: {said}")
-        result: dict[str, Any] = report.as_json()
+        """Raises `BenchError` as `clean` does."""
+        result: dict[str, Any] = clean(report).as_json()
         return cls(
             members=report.connected,
             entries_per_post=result["frames"]["entries_per_frame"],
@@ -46,8 +45,21 @@ class Packing:
         )
 
 
-async def measure_packing(*, members: int, seconds: float, folder: Path, watch: Watch) -> Packing:
-    """`RATE` messages a second to so many members for so long. Raises `BenchError`."""
-    async with start_stage(folder) as (_, url):
+def clean(report: Report) -> Report:
+    """The report itself. Raises `BenchError` where the audit found anything, since what is lost costs nothing."""
+    if report.proves_nothing or report.audit.violated:
+        said = [*report.audit.findings, *report.warnings()][0]
+        raise BenchError(f"the load test is not clean: {said}")
+    return report
+
+
+async def measure_packing(
+    part: str, *, members: int, seconds: float, throttle: float | None, folder: Path, watch: Watch
+) -> Packing:
+    """`RATE` messages a second to so many members for so long, at a gateway that grants `throttle` requests a second.
+    Raises `BenchError`."""
+    async with start_stage(folder) as (stage, url):
+        if throttle is not None:
+            await stage.ask(ANSWER_WITHIN, rate=throttle, burst=throttle / 2)
         plan = Plan(url, clients=members, rooms=1, rate=RATE, seconds=seconds, ramp=RAMP)
-        return Packing.of(await run(plan, lambda phase, done, total: watch(f"packing: {phase}", done, total)))
+        return Packing.of(await run(plan, lambda phase, done, total: watch(f"{part}: {phase}", done, total)))

@@ -12,6 +12,9 @@ from typing import Any
 
 from rich.table import Table
 
+from loadtest.bench.growth import GrowthRow
+from loadtest.bench.isolation import Isolation
+from loadtest.bench.limiter import Limiter
 from loadtest.bench.packing import Packing
 from loadtest.bench.room import RoomRow
 
@@ -55,7 +58,11 @@ class Figures:
     post_tls: Mapping[str, float] | None = None
     """The same over TLS."""
     room: Sequence[RoomRow] | None = None
+    growth: Sequence[GrowthRow] | None = None
     packing: Packing | None = None
+    packing_throttled: Packing | None = None
+    isolation: Isolation | None = None
+    limiter: Limiter | None = None
     import_ms: Mapping[str, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -67,8 +74,16 @@ class Figures:
             result["post_tls"] = _post_json(self.post_tls)
         if self.room is not None:
             result["room"] = [_room_json(it) for it in self.room]
+        if self.growth is not None:
+            result["growth"] = [_rounded(it) for it in self.growth]
         if self.packing is not None:
-            result["packing"] = {name: round(it, 2) for name, it in asdict(self.packing).items()}
+            result["packing"] = _rounded(self.packing)
+        if self.packing_throttled is not None:
+            result["packing_throttled"] = _rounded(self.packing_throttled)
+        if self.isolation is not None:
+            result["isolation"] = {**_rounded(self.isolation), "ratio": round(self.isolation.ratio, 2)}
+        if self.limiter is not None:
+            result["limiter"] = _rounded(self.limiter, 4)
         if self.import_ms is not None:
             result["import_ms"] = {name: round(it, 1) for name, it in self.import_ms.items()}
         return result
@@ -81,8 +96,16 @@ class Figures:
             yield _post_table("Posting over TLS, one process", self.post_tls)
         if self.room is not None:
             yield _room_table(self.room)
+        if self.growth is not None:
+            yield _growth_table(self.growth)
         if self.packing is not None:
-            yield _packing_table(self.packing)
+            yield _packing_table("Packing", self.packing)
+        if self.packing_throttled is not None:
+            yield _packing_table("Packing, posts throttled", self.packing_throttled)
+        if self.isolation is not None:
+            yield _isolation_table(self.isolation)
+        if self.limiter is not None:
+            yield _limiter_table(self.limiter)
         if self.import_ms is not None:
             yield _import_table(self.import_ms)
 
@@ -102,13 +125,58 @@ def _room_table(rows: Iterable[RoomRow]) -> Table:
     return table
 
 
-def _packing_table(it: Packing) -> Table:
-    table = _table("Packing", "members", "entries a post", "deliveries a second", "p50 ms", "p99 ms")
+def _growth_table(rows: Iterable[GrowthRow]) -> Table:
+    table = _table(
+        "A broadcast, by the size of the room",
+        "members",
+        "shards",
+        "µs CPU a delivery",
+        "requests",
+        "read units",
+        "$ a million",
+        "MB",
+    )
+    for it in rows:
+        table.add_row(
+            f"{it.members:,}",
+            f"{it.shards}",
+            f"{it.cpu_us_per_delivery:,.0f}",
+            f"{it.requests:,.1f}",
+            f"{it.read_units:,.0f}",
+            f"{it.usd_per_million:.2f}",
+            f"{it.memory_mb:,.0f}",
+        )
+    return table
+
+
+def _packing_table(title: str, it: Packing) -> Table:
+    table = _table(title, "members", "entries a post", "deliveries a second", "p50 ms", "p99 ms")
     table.add_row(
         f"{it.members:,}",
         f"{it.entries_per_post:g}",
         f"{it.deliveries_per_s:,.0f}",
         f"{it.p50_ms:,.0f}",
+        f"{it.p99_ms:,.0f}",
+    )
+    return table
+
+
+def _isolation_table(it: Isolation) -> Table:
+    table = _table(f"{it.rooms} small rooms beside one of {it.members:,}", "", "p50 ms", "p99 ms")
+    table.add_row("alone", f"{it.alone_p50_ms:,.0f}", f"{it.alone_p99_ms:,.0f}")
+    table.add_row(f"beside {it.large_posts_per_s:,.0f} posts/s", f"{it.beside_p50_ms:,.0f}", f"{it.beside_p99_ms:,.0f}")
+    table.add_row("ratio", f"{it.beside_p50_ms / it.alone_p50_ms:.1f}", f"{it.ratio:.1f}")
+    return table
+
+
+def _limiter_table(it: Limiter) -> Table:
+    title = f"A throttle of {it.rate:,.0f} a second, burst {it.burst:,.0f}"
+    table = _table(title, "members", "used of it", "429s", "entries a post", "p99 ms")
+    table.add_row(
+        f"{it.members:,}",
+        f"{it.goodput:.1%}",
+        f"{it.throttled_share:.1%}",
+        f"{it.entries_per_post:g}",
         f"{it.p99_ms:,.0f}",
     )
     return table
@@ -123,6 +191,10 @@ def _import_table(import_ms: Mapping[str, float]) -> Table:
 
 def _post_json(post: Mapping[str, float]) -> dict[str, int]:
     return {name: round(it) for name, it in post.items()}
+
+
+def _rounded(row: GrowthRow | Packing | Isolation | Limiter, digits: int = 2) -> dict[str, Any]:
+    return {name: round(it, digits) for name, it in asdict(row).items()}
 
 
 def _room_json(row: RoomRow) -> dict[str, Any]:

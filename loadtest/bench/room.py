@@ -19,20 +19,21 @@ from typing import Any
 from domain.events import Chat, encode_event
 from loadtest.bench.audience import Audience
 from loadtest.bench.children import BenchError, Peer
-from loadtest.bench.stage import RECIPE_SECONDS, start_stage
+from loadtest.bench.stage import ANSWER_WITHIN, RECIPE_SECONDS, start_stage
 from loadtest.plan import reserve_sockets
 from loadtest.run import Watch
 from loadtest.status import wait_until_idle
 
 __all__ = ["RoomRow", "measure_room"]
 
-ANSWER_WITHIN = 60.0
 ARRIVES_WITHIN = 60.0
 """Seconds for our own broadcast to reach the last member."""
 PATIENCE = 30.0
 """Seconds of the recipe's broadcasts in all, after which they are not repeated any more."""
 LATENCIES_MS = (0, 10)
 ROOM = "bench"
+UNCAPPED = "bulk.post_rate=0"
+"""A lane's cap is a share of an account's quota, which would be all that a large room's broadcast measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class RoomRow:
 async def measure_room(*, sizes: Sequence[int], repetitions: int, folder: Path, watch: Watch) -> list[RoomRow]:
     """A row for each size and each of `LATENCIES_MS`: the room grows from size to size. Raises `BenchError`."""
     reserve_sockets(max(sizes))
-    async with start_stage(folder) as (peer, url):
+    async with start_stage(folder, UNCAPPED) as (peer, url):
         audience = Audience(url, ROOM)
         try:
             return await _Room(url, peer, audience, watch).measure(sorted(sizes), repetitions)
@@ -90,6 +91,7 @@ class _Room:
 
     async def _grow(self, members: int) -> None:
         await self._audience.grow(members)
+        await self._stage.ask(ANSWER_WITHIN, seat=ROOM)
         await self._rest()  # the welcomes, and whatever else an arrival brings
         enrolled = (await self._stage.ask(ANSWER_WITHIN, enrol=ROOM))["members"]
         if enrolled != members:

@@ -1,7 +1,10 @@
-"""A twin whose posts can be slowed down, with the recipe's worker beside it: `python -m loadtest.bench.stage FOLDER`.
+"""A twin whose posts can be slowed down, with the recipe's worker beside it:
+`python -m loadtest.bench.stage FOLDER [LANE.SETTING=NUMBER …]`.
 
 Started by the bench alone. It says what `roomcast up --json` says. Requests, one at a time:
     {"latency_ms"}                  posts take so long from now on, give or take as much
+    {"rate", "burst"}               the gateway's throttle from now on
+    {"seat": room}                  who has come with a seat since the last time is a member of the room; {"shards"}
     {"enrol": room}                 the room's members become the recipe's as well; {"members"}: how many they are
     {"broadcast": room, "data"}     the recipe's worker broadcasts; {"posted"}: how many it reached, once it is through
 """
@@ -12,44 +15,53 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
 from adapters.dynamodb import DynamoStore
+from adapters.rows import Item
 from adapters.settings import table_names
-from domain.rooms import ShardKey
+from domain.lanes import LANES, override_lanes
+from domain.rooms import Rules
 from loadtest.bench.children import Peer, parent, serve_parent, start
 from loadtest.bench.recipe import table_definition
+from loadtest.bench.seats import SeatingGateway, members_of, put_rows, seat
 from local.functions import Function
 from local.twin import PREFIX, Twin
 
-__all__ = ["RECIPE_SECONDS", "main", "start_stage"]
+__all__ = ["ANSWER_WITHIN", "RECIPE_SECONDS", "main", "start_stage"]
 
 START_WITHIN = 90.0
 STOP_WITHIN = 40.0
 """Seconds for the twin, as `roomcast loadtest` gives its own."""
+ANSWER_WITHIN = 60.0
+"""The longest that any request but a broadcast takes."""
 RECIPE_SECONDS = 300.0
-"""The longest that the recipe's worker may take: 4,000 posts of 10 ms, one after the other, and as much again."""
+"""The longest that the recipe's worker may take: 5,000 posts of 10 ms, one after the other, and as much again."""
 RECIPE_TABLE = "recipe-connections"
-WRITES = 25
-"""Rows in one call to DynamoDB."""
 
 
 @asynccontextmanager
-async def start_stage(folder: Path) -> AsyncIterator[tuple[Peer, str]]:
+async def start_stage(folder: Path, *lane_settings: str) -> AsyncIterator[tuple[Peer, str]]:
     """The stage in a process of its own, and its WebSocket URL. What it stores is in a new folder within `folder`."""
     state = tempfile.mkdtemp(dir=folder, prefix="twin-")
-    async with start("twin", "loadtest.bench.stage", state, folder=folder, stop_within=STOP_WITHIN) as peer:
+    command = ("twin", "loadtest.bench.stage", state, *lane_settings)
+    async with start(*command, folder=folder, stop_within=STOP_WITHIN) as peer:
         yield peer, (await peer.read(START_WITHIN))["ws"]
 
 
 class _Stage:
-    def __init__(self, state: Path) -> None:
-        self.twin = Twin(state=state, post_latency=self._draw_latency)
+    def __init__(self, state: Path, lane_settings: Iterable[str]) -> None:
+        self.twin = Twin(
+            state=state,
+            lanes=override_lanes(LANES, lane_settings),
+            post_latency=self._draw_latency,
+            gateway_class=SeatingGateway,
+        )
         self._state = state
         self._latency = 0.0
 
@@ -58,6 +70,14 @@ class _Stage:
             case {"latency_ms": milliseconds}:
                 self._latency = milliseconds / 1000
                 return {}
+            case {"rate": rate, "burst": burst}:
+                self._gateway.throttle(rate, burst)
+                return {}
+            case {"seat": room}:
+                newcomers, self._gateway.newcomers = self._gateway.newcomers, []
+                tables = table_names(PREFIX)
+                seated = await seat(self.twin.cloud.dynamodb, tables, room, newcomers, Rules().shard_limit)
+                return {"shards": seated.shards}
             case {"enrol": room}:
                 return {"members": await self._enrol(room)}
             case {"broadcast": room, "data": data}:
@@ -83,29 +103,22 @@ class _Stage:
     def _draw_latency(self) -> float:
         return random.uniform(0, 2 * self._latency)
 
+    @property
+    def _gateway(self) -> SeatingGateway:
+        return cast("SeatingGateway", self.twin.gateway)
+
     async def _enrol(self, room: str) -> int:
         dynamodb = self.twin.cloud.dynamodb
-        connections = await self._connections(room)
-        for first in range(0, len(connections), WRITES):
-            rows: Any = [
-                {"PutRequest": {"Item": {"roomId": {"S": room}, "connectionId": {"S": it}}}}
-                for it in connections[first : first + WRITES]
-            ]
-            await dynamodb.batch_write_item(RequestItems={RECIPE_TABLE: rows})
-        return len(connections)
-
-    async def _connections(self, room: str) -> Sequence[str]:
-        store = DynamoStore(self.twin.cloud.dynamodb, table_names(PREFIX))
-        found = await store.room(room)
-        assert found is not None  # noqa: S101  # its members have joined
-        shards = [ShardKey(room, found.epoch, it) for it in range(found.shards)]
-        return [member.connection for key in shards for member in await store.members(key)]
+        members = members_of(DynamoStore(dynamodb, table_names(PREFIX)), room)
+        rows: list[Item] = [{"roomId": {"S": room}, "connectionId": {"S": it.connection}} async for it in members]
+        await put_rows(dynamodb, RECIPE_TABLE, rows)
+        return len(rows)
 
 
-async def main(state: Path) -> None:
+async def main(state: Path, lane_settings: Iterable[str]) -> None:
     """Serve until the bench closes its end."""
     channel = parent()
-    stage = _Stage(state)
+    stage = _Stage(state, lane_settings)
     async with stage.twin:
         await stage.prepare()
         try:
@@ -116,4 +129,4 @@ async def main(state: Path) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(sys.argv[1])))
+        runner.run(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,12 +54,42 @@ async def test_posts_over_tls(tmp_path: Path) -> None:
     assert list(result["post_tls"]) == list(CONTENDERS)
 
 
+async def test_rooms_that_grow_and_rooms_beside_them(tmp_path: Path) -> None:
+    """Real workers and real tables, a load test and seats: all of it is carried out, and counted."""
+    result = await measure("growth,isolation", tmp_path)
+    assert set(result) == {"machine", "quick", "growth", "isolation"}
+    assert [it["members"] for it in result["growth"]] == [10, 20]
+    # One shard: its row, its log, its members, and that it is served; a doorbell sent, received and deleted.
+    assert all((it["dynamodb_requests"], it["sqs_requests"]) == (4, 3) for it in result["growth"])
+    assert all(it["memory_mb"] > 1 for it in result["growth"])
+    assert result["isolation"]["large_posts_per_s"] > 0
+
+
+@pytest.mark.large
+async def test_rooms_that_are_busy(tmp_path: Path) -> None:
+    """The same of the other parts with a twin in them."""
+    result = await measure("room,packing,limiter", tmp_path)
+    assert set(result) == {"machine", "quick", "room", "packing", "packing_throttled", "limiter"}
+    assert all(it["recipe_ms"] > 0 and it["roomcast_ms"] > 0 for it in result["room"])
+    assert result["packing_throttled"]["members"] == 20
+    assert 0 < result["limiter"]["goodput"] < 1
+
+
+async def measure(parts: str, folder: Path) -> dict[str, Any]:
+    file = folder / "bench.json"
+    process = await start("--quick", "--only", parts, "--json", str(file))
+    _, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (
             ["--only", "post,nonsense"],
-            "--only post,nonsense: there is no part 'nonsense'; the parts are post, post_tls, room,",
+            "--only post,nonsense: there is no part 'nonsense'; the parts are post, post_tls, room, growth,",
         ),
         (["--json", "/nonexistent/bench.json"], "--json /nonexistent/bench.json: there is no such folder"),
         (["--fast"], "No such option: --fast"),

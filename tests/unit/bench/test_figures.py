@@ -13,6 +13,9 @@ from rich.console import Console
 
 from loadtest.audit import Audit, Finding
 from loadtest.bench.children import BenchError
+from loadtest.bench.growth import GrowthRow, Usage
+from loadtest.bench.isolation import Isolation
+from loadtest.bench.limiter import Limiter, Reading
 from loadtest.bench.packing import Packing
 from loadtest.bench.posters import CONTENDERS
 from loadtest.bench.posting import Turn, per_cpu_second
@@ -32,7 +35,11 @@ def figures() -> Figures:
         post={"recipe_loop": 1_000.4, "roomcast": 2_500.6},
         post_tls={"recipe_loop": 800.4, "roomcast": 2_000.6},
         room=[RoomRow(4_000, 10, recipe_ms=45_000.04, roomcast_ms=1_500.0)],
+        growth=[GrowthRow(20_000, 32, 1_600.04, 80.0, 151.04, 23.0, 128.04, 1_056, 1.012, 75.14)],
         packing=Packing(1_000, 4.8, 19_876.5, 380.04, 651.0),
+        packing_throttled=Packing(1_000, 6.7, 19_900.0, 480.04, 851.0),
+        isolation=Isolation(5_000, 50, 40.0, 80.0, 50.0, 120.04, 2_900.4),
+        limiter=Limiter(1_000, 1_000.0, 500.0, 0.97123, 0.05, 5.1, 2_100.0),
         import_ms={"services.connect": 312.34},
     )
 
@@ -70,6 +77,46 @@ def test_json() -> None:
             "p50_ms": 380.04,
             "p99_ms": 651.0,
         },
+        "growth": [
+            {
+                "members": 20_000,
+                "shards": 32,
+                "cpu_ms": 1_600.04,
+                "cpu_us_per_delivery": 80.0,
+                "requests": 151.04,
+                "sqs_requests": 23.0,
+                "dynamodb_requests": 128.04,
+                "read_units": 1_056,
+                "usd_per_million": 1.01,
+                "memory_mb": 75.14,
+            }
+        ],
+        "packing_throttled": {
+            "members": 1_000,
+            "entries_per_post": 6.7,
+            "deliveries_per_s": 19_900.0,
+            "p50_ms": 480.04,
+            "p99_ms": 851.0,
+        },
+        "isolation": {
+            "members": 5_000,
+            "rooms": 50,
+            "alone_p50_ms": 40.0,
+            "alone_p99_ms": 80.0,
+            "beside_p50_ms": 50.0,
+            "beside_p99_ms": 120.04,
+            "large_posts_per_s": 2_900.4,
+            "ratio": 1.5,
+        },
+        "limiter": {
+            "members": 1_000,
+            "rate": 1_000.0,
+            "burst": 500.0,
+            "goodput": 0.9712,
+            "throttled_share": 0.05,
+            "entries_per_post": 5.1,
+            "p99_ms": 2_100.0,
+        },
         "import_ms": {"services.connect": 312.3},
     }
 
@@ -92,7 +139,13 @@ def test_tables() -> None:
         "recipe_loop|800|1,249|1.0",
         "roomcast|2,001|500|2.5",
         "4,000|10 ± 10 ms|45,000|1,500|30.0",
+        "20,000|32|80|151.0|1,056|1.01|75",
         "1,000|4.8|19,876|380|651",
+        "1,000|6.7|19,900|480|851",
+        "alone|40|80",
+        "beside 2,900 posts/s|50|120",
+        "ratio|1.2|1.5",
+        "1,000|97.1%|5.0%|5.1|2,100",
         "services.connect|312",
     ]
 
@@ -140,11 +193,34 @@ def test_packing_of_a_run_that_lost_something() -> None:
         Packing.of(report(acknowledged=False))
 
 
+def test_a_broadcast_s_share() -> None:
+    """What some broadcasts used, divided by them: requests, and read units of the rows' sizes, shard by shard."""
+    before = Usage(1.0, 100, 1, 10, 5, memory_mb=60)
+    used = Usage(3.0, 1_100, 5, 26, 13, memory_mb=70).since(before)
+    row = GrowthRow.of(members=1_001, shards=2, broadcasts=2, used=used)
+    assert (row.cpu_ms, row.requests, row.sqs_requests, row.dynamodb_requests) == (1_000, 12, 4, 8)
+    assert row.cpu_us_per_delivery == pytest.approx(1e6 / 1_001)
+    assert row.read_units == 2 * 2 + 25 + 25  # 501 and 500 rows of 200 bytes, in steps of 4 KB
+    assert row.memory_mb == 70
+    # The posts alone are a dollar a million.
+    assert 1 < row.usd_per_million < 1.1
+
+
+def test_what_a_throttle_grants() -> None:
+    """Posts between the first reading and the last, as a share of the rate; refusals as a share of the answers."""
+    readings = [Reading(10.0, 500, 40), Reading(11.0, 1_400, 45), Reading(12.0, 2_400, 140)]
+    limiter = Limiter.of(readings, members=7, entries_per_post=2.0, p99_ms=3.0)
+    assert (limiter.goodput, limiter.throttled_share) == (0.95, 0.05)
+    with pytest.raises(BenchError, match=r"^the gateway took no posts while the room was busy$"):
+        Limiter.of(readings[:1], members=7, entries_per_post=2.0, p99_ms=3.0)
+
+
 def test_the_document() -> None:
     """Every way to post has its row, and every key of the result is explained."""
     text = DOCUMENT.read_text()
     rows = {it.split("|")[1].strip().strip("`") for it in text.splitlines() if it.startswith("| `")}
     assert set(CONTENDERS) <= rows
     result = json.loads(json.dumps(figures().as_json()))
-    keys = {*result, *result["room"][0], *result["packing"]}
+    keys = {*result, *result["room"][0], *result["growth"][0]}
+    keys |= {it for part in ("packing", "packing_throttled", "isolation", "limiter") for it in result[part]}
     assert [it for it in keys if f"`{it}`" not in text] == []

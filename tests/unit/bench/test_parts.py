@@ -134,6 +134,24 @@ async def test_the_audience_tells_when_the_last_member_has_it(server: RoomServer
     await audience.leave()
 
 
+async def test_the_first_of_an_audience_speaks(server: RoomServer) -> None:
+    """The others have seats and no standing in the room, so it is the first to be let in, however long that takes."""
+
+    class Late(Audience):
+        async def _connect(self, number: int) -> Any:
+            for _ in range(0 if number else 100):
+                await asyncio.sleep(0)
+            return await super()._connect(number)
+
+    audience = Late(server.url, "bench")
+    await audience.grow(3)
+    last = audience.hear("hello")
+    audience.say("hello")
+    await last
+    await audience.leave()
+    assert server.said("bench", "bench-0") == ["hello"]
+
+
 async def test_an_audience_that_is_not_let_in(server: RoomServer) -> None:
     """One sentence, with what the service answered."""
     server.refuse = 429

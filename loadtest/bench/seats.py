@@ -1,0 +1,120 @@
+"""Members without the work of joining, so that a room of thousands is there in seconds.
+
+A join costs some 40 ms of CPU, over all processes, and a broadcast does not depend on how its members came. So sockets
+that ask for a seat are let in without the functions, and `seat` writes what a broadcast reads of a join: the member's
+row. The room's shards double as joins would double them, by the store's own calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adapters import rows
+from adapters.dynamodb import DynamoStore
+from adapters.runtime import SystemClock
+from domain.rooms import LIFETIME_MS, Member, Room, ShardKey
+from local.gateway import Gateway
+from local.handshake import Integration
+from local.sockets import GatewayConnection
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+__all__ = ["SEAT", "SeatingGateway", "members_of", "put_rows", "seat"]
+
+SEAT = "seat"
+"""The parameter by which a handshake asks for a seat."""
+WRITES = 25
+"""Rows in one call to DynamoDB."""
+WRITERS = 4
+"""Calls under way at once."""
+
+
+class SeatingGateway(Gateway):
+    """A gateway with seats."""
+
+    def __init__(self, *, authorizer: Integration, connect: Integration, **rest: Any) -> None:
+        self.newcomers: list[str] = []
+        """Connections that have a seat, until somebody takes them from here."""
+        super().__init__(authorizer=_Door(authorizer, _allow), connect=_Door(connect, self._seat), **rest)
+
+    def _seat(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self.newcomers.append(event["requestContext"]["connectionId"])
+        return {"statusCode": 200}
+
+    def _owe_disconnect(self, connection: GatewayConnection) -> None:
+        if SEAT not in connection.context["authorizer"]:
+            super()._owe_disconnect(connection)
+
+
+class _Door(Integration):
+    """A function that is not asked about seats."""
+
+    def __init__(self, function: Integration, answer: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+        self._function = function
+        self._answer = answer
+
+    async def invoke(self, event: Any) -> Any:
+        if SEAT in event.get("queryStringParameters", ()):
+            return self._answer(event)
+        return await self._function.invoke(event)
+
+
+def _allow(event: Mapping[str, Any]) -> dict[str, Any]:
+    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"]}
+    return {"principalId": SEAT, "policyDocument": {"Statement": [statement]}, "context": {SEAT: True}}
+
+
+async def seat(
+    dynamodb: DynamoDBClient, tables: Mapping[str, str], room: str, connections: Sequence[str], shard_limit: int
+) -> Room:
+    """Make connections members of a room, which is made where it is missing; the room as it is then."""
+    store, now = DynamoStore(dynamodb, tables), SystemClock().now()
+    found = await store.room(room) or await store.create_room(room, now, None)
+    shards = [(len(await store.members(it)), it.shard) for it in _shards(found)]
+    members = sum(count for count, _ in shards) + len(connections)
+    while members * 5 > shard_limit * 4 * found.shards:
+        new = range(found.shards, 2 * found.shards)
+        await store.open_shards([ShardKey(room, found.epoch, it) for it in new], found.head)
+        await store.grow(found)
+        shards += [(0, it) for it in new]
+        found = await store.room(room) or found
+    heapq.heapify(shards)
+    items = []
+    for connection in connections:
+        count, shard = shards[0]
+        heapq.heapreplace(shards, (count + 1, shard))
+        member = Member(connection, SEAT, SEAT, "v1", now, now + LIFETIME_MS, join_id="0" * 16)
+        items.append(rows.member_row(member, ShardKey(room, found.epoch, shard)))
+    await put_rows(dynamodb, tables["rooms"], items)
+    return found
+
+
+async def members_of(store: DynamoStore, room: str) -> AsyncIterator[Member]:
+    """All members of a room that exists, shard by shard."""
+    found = await store.room(room)
+    assert found is not None  # noqa: S101  # its members have joined
+    for key in _shards(found):
+        for member in await store.members(key):
+            yield member
+
+
+async def put_rows(dynamodb: DynamoDBClient, table: str, items: Iterable[rows.Item]) -> None:
+    """Write rows, none of them twice."""
+    puts: list[Any] = [{"PutRequest": {"Item": it}} for it in items]
+    starts = iter(range(0, len(puts), WRITES))
+
+    async def write() -> None:
+        for start in starts:
+            await dynamodb.batch_write_item(RequestItems={table: puts[start : start + WRITES]})
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WRITERS):
+            group.create_task(write())
+
+
+def _shards(room: Room) -> list[ShardKey]:
+    return [ShardKey(room.room, room.epoch, it) for it in range(room.shards)]

@@ -33,7 +33,7 @@ async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
             assert it["sqs"]["sent"] == it["sqs"]["dead"] == 0
         # The tick starts with its first minute, which may be now.
         pids = {pid for name, it in pictures[0]["functions"].items() if name != "tick" for pid in it["pids"]}
-        assert len(pids) == 7
+        assert len(pids) == 4 + len(LANES)
         assert pids < children()
         assert await twin.functions["tick"].invoke(scheduled_event("tick", 0)) == {"ended": 0}
     assert children() == before

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aioboto3
+import pytest
 
 from adapters.dynamodb import DynamoStore
 from adapters.management_api import ManagementApi, management_client_config
@@ -31,13 +32,13 @@ from tests.e2e.people import Person, person
 from tests.unit.local.processes import until
 
 MEMBERS = 200
-ROUNDS = 5
 LARGE = ("left", "right")
 
 
-async def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
-    """kill -9 of the worker in the middle of a broadcast to 200 members, ten times: everybody gets every message, and
-    while a stricken room stands still for the visibility time, other rooms are served."""
+@pytest.mark.parametrize("rounds", [2, pytest.param(5, marks=pytest.mark.large)])
+async def test_killed_workers_lose_nothing(tmp_path: Path, rounds: int) -> None:
+    """kill -9 of the worker in the middle of a broadcast to 200 members, four or ten times: everybody gets every
+    message, and while a stricken room stands still for the visibility time, other rooms are served."""
     lanes = override_lanes(LANES, ["interactive.timeout=3", "interactive.visibility=4"])
     async with Twin(state=tmp_path, lanes=lanes, post_latency=lambda: 0.1) as twin, AsyncExitStack() as stack:
         members = [await stack.enter_async_context(person(twin.ws_url, "m0", "left"))]
@@ -46,7 +47,7 @@ async def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
             members += await asyncio.gather(*map(stack.enter_async_context, joining))
         await asyncio.gather(*(it.ask(type="join_room", roomId="right") for it in members))
         neighbour = await stack.enter_async_context(person(twin.ws_url, "neighbour", "small"))
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for room in LARGE:
                 text = f"{room} {number}"
                 await members[0].say(text, room)
@@ -57,9 +58,9 @@ async def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
                 await neighbour.hears(f"beside {text}")
                 assert 0 < _having(members, text) < len(members), "the kill came too late to show anything"
             await asyncio.gather(*(it.hears(*(f"{room} {number}" for room in LARGE)) for it in members))
-        assert twin.functions["interactive"].tally.crashes == ROUNDS * len(LARGE)
+        assert twin.functions["interactive"].tally.crashes == rounds * len(LARGE)
         for it in members:
-            assert sorted(set(it.messages)) == sorted(f"{room} {number}" for room in LARGE for number in range(ROUNDS))
+            assert sorted(set(it.messages)) == sorted(f"{room} {number}" for room in LARGE for number in range(rounds))
 
 
 def _busy(twin: Twin) -> list[int]:

@@ -46,8 +46,8 @@ LANES: Mapping[str, Lane] = {
     it.name: it
     for it in (
         Lane("interactive", fifo=True),
-        # A few shards at a time: a room's doorbells, as many as a power of two, spread evenly over the workers.
-        Lane("bulk", fifo=True, batch_size=4, post_rate=1_500),
+        # One shard at a time: the few doorbells of a room with two or four shards would else all go to one worker.
+        Lane("bulk", fifo=True, batch_size=1, post_rate=1_500),
         Lane("retry", fifo=False, post_deadline=3, post_rate=500),
         Lane("ephemeral", fifo=False, post_rate=1_000),
     )

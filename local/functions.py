@@ -94,8 +94,11 @@ class Function:
         max_concurrency: int,
         log: Path,
         code: Path | None = None,
+        niceness: int = 0,
     ) -> None:
         """`handler` is `module:attribute`; `timeout` is in seconds; output is appended to `log`.
+
+        `niceness`: of the environments' processes, for the kernel; 0 to 19.
 
         `code`: the folder in which it is looked for first; without one, where this process would find it.
         """
@@ -108,6 +111,7 @@ class Function:
         self._log = log
         self._slots = asyncio.Semaphore(max_concurrency)
         self._code = code
+        self._niceness = niceness
         self._release = 0
         """How often the code was replaced."""
         self._environments: set[_Environment] = set()
@@ -213,6 +217,8 @@ class Function:
         command = (sys.executable, "-P", "-m", "local.environment", self._handler)
         release, environ = self._release, self._variables()
         environment = _Environment(await Child.start(*command, environ=environ, log=self._log), release)
+        if self._niceness:
+            os.setpriority(os.PRIO_PROCESS, environment.pid, self._niceness)
         self._environments.add(environment)
         try:
             async with asyncio.timeout(INIT_SECONDS):

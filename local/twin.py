@@ -38,6 +38,9 @@ TICK = "tick"
 TICK_TIMEOUT = 60.0
 """Seconds."""
 WORKER = "pipeline.worker:handler"
+NICENESS = {"bulk": 15}
+"""Lane → what its workers leave to the others. On AWS each environment has a processor of its own; here they share a few,
+and the kernel would give those of a large room what all small rooms together need."""
 PREFIX = "roomcast"
 """Of the names of tables and queues."""
 STAGE = "dev"
@@ -225,7 +228,9 @@ class Twin:
         logs.mkdir(parents=True)
         endpoint = {"AWS_ENDPOINT_URL": self.cloud.endpoint}
 
-        def add(name: str, handler: str, settings: Settings, timeout: float, environments: int) -> None:
+        def add(
+            name: str, handler: str, settings: Settings, timeout: float, environments: int, niceness: int = 0
+        ) -> None:
             self.functions[name] = Function(
                 name,
                 handler,
@@ -234,13 +239,14 @@ class Twin:
                 max_concurrency=environments,
                 log=logs / f"{name}.log",
                 code=self._code,
+                niceness=niceness,
             )
 
         for name, environments in API_FUNCTIONS.items():
             add(name, f"services.{name}:handler", settings, API_TIMEOUT, environments)
         add(TICK, f"services.{TICK}:handler", settings, TICK_TIMEOUT, 1)
         for name, lane in self.lanes.items():
-            add(name, WORKER, replace(settings, lane=name), lane.timeout, lane.max_concurrency)
+            add(name, WORKER, replace(settings, lane=name), lane.timeout, lane.max_concurrency, NICENESS.get(name, 0))
 
     async def _stop_functions(self) -> None:
         await asyncio.gather(*(it.stop() for it in self.functions.values()))

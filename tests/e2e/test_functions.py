@@ -24,7 +24,13 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
     made: list[Function] = []
 
     def make(
-        handler: str, *, timeout: float = 20, max_concurrency: int = 1, code: Path | None = None, **environ: str
+        handler: str,
+        *,
+        timeout: float = 20,
+        max_concurrency: int = 1,
+        code: Path | None = None,
+        niceness: int = 0,
+        **environ: str,
     ) -> Function:
         function = Function(
             handler,
@@ -34,6 +40,7 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
             max_concurrency=max_concurrency,
             log=tmp_path / "function.log",
             code=code,
+            niceness=niceness,
         )
         made.append(function)
         return function
@@ -322,3 +329,10 @@ async def test_environments_do_not_outlive_a_killed_parent(tmp_path: Path) -> No
     parent.kill()
     await parent.wait()
     await until(lambda: not any(map(is_running, pids)), seconds=10)
+
+
+async def test_a_nice_function_leaves_the_processor_to_others(make: MakeFunction) -> None:
+    """Its environments have the niceness that was asked for; others have none."""
+    pid, nice = [(await make("describe", niceness=it).invoke(None))["pid"] for it in (0, 7)]
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert (os.getpriority(os.PRIO_PROCESS, pid), os.getpriority(os.PRIO_PROCESS, nice)) == (own, 7)

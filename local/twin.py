@@ -39,8 +39,8 @@ TICK_TIMEOUT = 60.0
 """Seconds."""
 WORKER = "pipeline.worker:handler"
 NICENESS = {"bulk": 15}
-"""Lane → what its workers leave to the others. On AWS each environment has a processor of its own; here they share a few,
-and the kernel would give those of a large room what all small rooms together need."""
+"""Lane → its workers' niceness. On AWS each environment has a processor of its own; here they share a few, and the
+kernel would give a large room's workers what all small rooms together need."""
 PREFIX = "roomcast"
 """Of the names of tables and queues."""
 STAGE = "dev"

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters.observability import emit, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
+from domain.errors import RoomcastError
 from domain.lanes import Lane
 from pipeline.batch import Record, Worked, Worker
 from pipeline.pacing import Pace
@@ -44,7 +45,10 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
     for cause in worked.causes:
-        logger.error("jobs will be tried again", exc_info=cause)
+        if isinstance(cause, RoomcastError):  # foreseen, and its words say it all
+            logger.warning("jobs will be tried again", cause=f"{type(cause).__name__}: {cause}")
+        else:
+            logger.error("jobs will be tried again", exc_info=cause)
     _report(lane.name, worker, worked)
     return worked
 

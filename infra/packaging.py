@@ -178,10 +178,21 @@ def _stamp(wheels: Path) -> str | None:
 
 
 def _install(requirements: Path, architecture: str, python: str, folder: Path) -> None:
-    # Copies: a hard link would lead from here into uv's cache, which all projects share.
+    # Copies: a hard link would lead from here into uv's cache, which all projects share. The system's certificates, as
+    # pip takes them: a network may have an authority of its own.
     done = subprocess.run(  # noqa: S603  # arguments of ours; the target is checked
         [
-            *(find_uv_bin(), "pip", "install", "--quiet", "--link-mode", "copy", "--python", sys.executable),
+            *(
+                find_uv_bin(),
+                "pip",
+                "install",
+                "--quiet",
+                "--system-certs",
+                "--link-mode",
+                "copy",
+                "--python",
+                sys.executable,
+            ),
             *("--python-platform", ARCHITECTURES[architecture], "--python-version", python),
             *("--require-hashes", "--only-binary", ":all:", "-r", str(requirements), "--target", str(folder)),
         ],

@@ -144,7 +144,7 @@ class FastPosts(ManagementApi):
         opened = await self._connector.connect(self._target, [], CONNECTING)
         try:
             assert opened.protocol is not None  # noqa: S101  # it has one until it is released
-            assert opened.transport is not None  # noqa: S101
+            assert opened.transport is not None  # noqa: S101  # as long as it has its protocol
             opened.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             opened.transport.write(request)
             answer, body = await opened.protocol.read()

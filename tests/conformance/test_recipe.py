@@ -98,7 +98,7 @@ async def test_a_private_message_reaches_its_target_alone(ws: str) -> None:
         ]
         await tell(ada, type="private_message", targetUserId=bob_id, message="psst")
         for someone in (here, away, desk):
-            await someone.until(lambda it=someone: bool(it.seen("private_message")))  # type: ignore[misc]
+            await someone.until(lambda it=someone: bool(it.seen("private_message")))  # type: ignore[misc]  # a default's type
             [got] = someone.seen("private_message")
             assert (got["message"], got["senderId"], got["senderName"]) == ("psst", ada_id, ada_id.title())
             assert got["targetUserId"] == bob_id

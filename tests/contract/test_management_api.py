@@ -241,11 +241,11 @@ async def test_what_is_used_of_aiobotocore_s_private_names() -> None:
     """`_get_session` gives the one aiohttp session for a proxy, or for none, as the client was told to make it."""
     arguments: dict[str, Any] = {"proxies": None, "proxies_config": None, "max_pool_connections": 7}
     async with AIOHTTPSession(**arguments) as http:
-        session = await http._get_session(None)  # type: ignore[attr-defined]
+        session = await http._get_session(None)  # type: ignore[attr-defined]  # this is the watch over it
         assert isinstance(session, aiohttp.ClientSession)
         assert session.connector is not None
         assert session.connector.limit == 7
-        assert await http._get_session(None) is session  # type: ignore[attr-defined]
+        assert await http._get_session(None) is session  # type: ignore[attr-defined]  # as above
 
 
 # ------------------------------------------------------------------------------------------------ requests

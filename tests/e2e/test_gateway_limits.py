@@ -262,7 +262,7 @@ async def test_answers_to_a_client_that_does_not_read_are_lost(stage: GatewaySta
     while not stage.gateway.tally.dropped:
         asked = len(stage.message.events)
         await socket.send("more")
-        await until(lambda before=asked: len(stage.message.events) > before)  # type: ignore[misc]
+        await until(lambda before=asked: len(stage.message.events) > before)  # type: ignore[misc]  # a default's type
     socket.transport.abort()
 
 

@@ -20,8 +20,9 @@ from domain.errors import RoomcastError
 from domain.lanes import LANES, Lane
 from domain.ports import Connections, Ports
 from domain.rooms import Room, Rules, ShardKey
-from pipeline.batch import Record, Worker
+from pipeline.batch import Worker
 from pipeline.pacing import Pace
+from pipeline.worker import read_record
 from services.caller import Caller
 from services.requests import answer
 from services.sessions import connect
@@ -204,16 +205,7 @@ class LargeRoom:
             if not received:
                 await self.clock.sleep(POLL)
                 continue
-            batch = [
-                Record(
-                    it["messageId"],
-                    it["receiptHandle"],
-                    it["body"],
-                    it["attributes"]["MessageGroupId"],
-                    int(it["attributes"]["ApproximateReceiveCount"]),
-                )
-                for it in received
-            ]
+            batch = [read_record(it) for it in received]
             end = self.clock.monotonic() + lane.timeout
             worker = Worker(self.ports, self.sockets, lane, pace)
             worked = await worker.work(batch, partial(self._left_until, end))

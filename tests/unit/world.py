@@ -12,7 +12,8 @@ from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
 from domain.ports import Ports
 from domain.rooms import Dialect, Rules
-from pipeline.batch import Record, Worker
+from pipeline.batch import Worker
+from pipeline.worker import read_record
 from services.caller import Caller
 from services.requests import answer
 from services.sessions import connect, disconnect
@@ -79,16 +80,7 @@ class World:
     async def work(self, lane: str, records: Sequence[dict[str, Any]]) -> list[str]:
         worker = Worker(self.ports, self.sockets, self.lanes[lane])
         end = self.clock.monotonic() + self.time_left
-        batch = [
-            Record(
-                it["messageId"],
-                it["receiptHandle"],
-                it["body"],
-                it["attributes"]["MessageGroupId"],
-                int(it["attributes"]["ApproximateReceiveCount"]),
-            )
-            for it in records
-        ]
+        batch = [read_record(it) for it in records]
         worked = await worker.work(batch, lambda: end - self.clock.monotonic())
         for name, count in worker.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count

@@ -40,7 +40,7 @@ async def test_it_invokes_at_the_start_of_each_minute() -> None:
         assert function.events == []
         for minute in range(1, 4):
             advance(0.001 if minute == 1 else 60)
-            await until(lambda minute=minute: len(function.events) == minute)  # type: ignore[misc]
+            await until(lambda minute=minute: len(function.events) == minute)  # type: ignore[misc]  # a default's type
     assert [it["time"] for it in function.events] == [
         "2023-11-14T22:14:00Z",
         "2023-11-14T22:15:00Z",
@@ -57,7 +57,7 @@ async def test_a_run_that_fails_is_logged_and_the_next_comes(
     async with running(function) as advance:
         for minute in range(1, 3):
             advance(60)
-            await until(lambda minute=minute: len(function.events) == minute)  # type: ignore[misc]
+            await until(lambda minute=minute: len(function.events) == minute)  # type: ignore[misc]  # a default's type
         await until(lambda: len(caplog.records) == 2)
     assert {str(error) in it.getMessage() for it in caplog.records} == {True}
 

@@ -115,12 +115,24 @@ class Function:
         self._release = 0
         """How often the code was replaced."""
         self._environments: set[_Environment] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._idle: list[_Environment] = []
 
     async def invoke(self, event: Any) -> Any:
-        """The handler's result, once an environment is free. Raises `InvocationFailed`."""
-        async with self.free_environment() as invoke:
-            return await invoke(event)
+        """The handler's result, once an environment is free. Raises `InvocationFailed`.
+
+        Who waits for it may be cancelled: an event that has begun runs on, as Lambda's do, and holds its environment.
+        """
+        await self._slots.acquire()
+        event_under_way = asyncio.create_task(self._invoke(event))
+        self._under_way.add(event_under_way)
+        event_under_way.add_done_callback(self._over)
+        try:
+            return await asyncio.shield(event_under_way)
+        except asyncio.CancelledError:
+            if event_under_way.cancelled():
+                raise FunctionCrashed(f"{self.name}: it was stopped within an event") from None
+            raise
 
     @asynccontextmanager
     async def free_environment(self) -> AsyncIterator[Invoke]:
@@ -158,12 +170,21 @@ class Function:
 
     async def stop(self) -> None:
         """End all environments, those within an event too."""
+        for it in self._under_way:
+            it.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await asyncio.gather(*(self._end(it, kill=it.busy) for it in list(self._environments)))
 
     # ---- private
 
+    def _over(self, event: asyncio.Task[Any]) -> None:
+        self._under_way.discard(event)
+        self._slots.release()
+        if not event.cancelled():
+            event.exception()  # nobody may be waiting for it any more
+
     async def _invoke(self, event: Any) -> Any:
-        environment = await self._warm_environment() or await self._start_for_good()
+        environment = await self._warm_environment() or await self._start()
         tally = self.tally
         tally.invocations += 1
         try:
@@ -201,16 +222,6 @@ class Function:
             self._idle.append(environment)
         else:
             await self._end(environment, kill=False)
-
-    async def _start_for_good(self) -> _Environment:
-        """Start an environment, and keep it also if nobody waits for the event any more: else no event would ever get
-        one while all have waited so long that their time is over within a start."""
-        starting = asyncio.create_task(self._start())
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await self._keep(await starting)
-            raise
 
     async def _start(self) -> _Environment:
         # -P: a folder called `local` where the twin is started must not hide ours.

@@ -185,14 +185,48 @@ async def test_ctrl_c_does_not_end_an_environment(make: MakeFunction) -> None:
     assert (await function.invoke(None))["pid"] == pid
 
 
-async def test_a_cancelled_event_takes_its_environment_along(make: MakeFunction, tmp_path: Path) -> None:
-    """The answer to an event that nobody waits for must not become the answer to the next."""
+async def test_an_event_that_has_begun_runs_on(make: MakeFunction, tmp_path: Path) -> None:
+    """Who waits for it may give up: it keeps its environment until it ends, and the next gets its own answer."""
+    folder = tmp_path / "meeting"
+    folder.mkdir()
+    function = make("meet")
+    event = asyncio.create_task(function.invoke({"folder": str(folder), "count": 2}))
+    await until(lambda: list(folder.iterdir()))
+    event.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await event
+    [(pid, busy)] = function.pids.items()
+    assert busy
+    following = asyncio.create_task(function.invoke({"folder": str(folder), "count": 1}))
+    (folder / "another").touch()
+    assert await following == 2
+    assert function.pids == {pid: False}
+    assert (function.tally.invocations, function.tally.crashes) == (2, 0)
+
+
+async def test_a_stop_ends_what_nobody_waits_for(make: MakeFunction, tmp_path: Path) -> None:
+    """An event that runs on alone does not outlive its function."""
     function = make("hang")
     event = asyncio.create_task(function.invoke(str(tmp_path / "pid")))
     await until((tmp_path / "pid").exists)
     event.cancel()
+    await function.stop()
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+async def test_a_held_environment_goes_with_its_holder(make: MakeFunction, tmp_path: Path) -> None:
+    """The answer to an event whose holder was cancelled must not become the answer to the next."""
+    function = make("hang")
+
+    async def hold() -> None:
+        async with function.free_environment() as invoke:
+            await invoke(str(tmp_path / "pid"))
+
+    holder = asyncio.create_task(hold())
+    await until((tmp_path / "pid").exists)
+    holder.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await event
+        await holder
     assert await function.invoke(None) == "alive"
 
 

@@ -5,7 +5,8 @@
 2. Joins, leaves and messages of a room stand in one line, private messages to one user in another, and the next goes
    out when the one before is answered: only so is their order promised.
 3. A room's entries are released once each, by seq. What is missing below a seq that the room is known to have reached
-   is asked for, with one `history` request at a time.
+   is asked for, with one `history` request at a time: at once where a later entry has come, a moment later where the
+   service has only said how far the room is, since what is missing is most often on its way.
 4. A room joined for the first time, or made anew (another epoch), begins at the head it is at.
 5. After a reconnect every room is joined again with `since`.
 6. The user's inbox is a room that nobody joins: `welcome` and `pong` say where it is. A private message that this
@@ -69,6 +70,9 @@ WELCOME_WITHIN = 65.0
 """Seconds after which the service is asked what a `welcome` would have said: it sends none later than after 60. Not
 sooner, since only the welcome tells where the connection's membership began: an entry from before the answer that comes
 after it would be taken for an old one."""
+ASK_AFTER = (0.5, 2.5)
+"""Seconds between hearing how far a room is and asking for what is missing. While a broadcast to a large room is late,
+whoever joins hears of messages that are on their way to it; thousands that asked at once would delay them further."""
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
 _INBOX = "inbox#"
@@ -103,6 +107,8 @@ class Session:
         self._ping_due = math.inf
         self._welcome_due = math.inf
         self._stale_at = math.inf
+        self._ask_due = math.inf
+        """When to ask for what has not come by itself."""
         self._follow(room)
 
     # ---- what the user asks for. Each returns the clientId that the reply will carry.
@@ -166,8 +172,8 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether any request waits for its answer."""
-        return not self._outbox.empty
+        """Whether any request waits for its answer, or is to be made before long."""
+        return not self._outbox.empty or self._ask_due < math.inf
 
     def cursor(self, room: str) -> tuple[int, int] | None:
         """(epoch, last seq released) of a room, or of the inbox, once it is known where the client begins."""
@@ -192,7 +198,7 @@ class Session:
     def disconnected(self) -> Sequence[Released]:
         """The connection has ended; returns what will not be completed any more."""
         self._outbox.disconnected()
-        self._ping_due = self._welcome_due = self._stale_at = math.inf
+        self._ping_due = self._welcome_due = self._stale_at = self._ask_due = math.inf
         followed = [*self._rooms.values(), *self._inboxes()]
         for following in followed:
             following.asked = None
@@ -221,7 +227,7 @@ class Session:
 
     def due(self) -> float | None:
         """When `tick` is wanted next, or `stale` begins."""
-        due = min(self._ping_due, self._welcome_due, self._stale_at, self._outbox.due())
+        due = min(self._ping_due, self._welcome_due, self._stale_at, self._ask_due, self._outbox.due())
         return None if due == math.inf else due
 
     def stale(self, now: float) -> bool:
@@ -250,6 +256,11 @@ class Session:
                 request = JoinRoom(client_id=self._new_id(), room_id=self._named)
                 self._outbox.ask(request, now, line=self._named, ours=True)
             self.ping(now, ours=True)
+        if self._ask_due <= now:
+            self._ask_due = math.inf
+            for following in (*self._rooms.values(), *self._inboxes()):
+                if following.behind:
+                    self._fill(following, now)
         return released
 
     # ---- events
@@ -268,8 +279,7 @@ class Session:
             return ()
         own = self._is_own_copy(event)
         released = following.pass_over(event.epoch, event.seq) if own else following.arrive(event)
-        if following.behind:
-            self._fill(following, now)
+        self._catch_up(following, now)
         return released
 
     def _opaque(self, event: Opaque, now: float) -> Sequence[Released]:
@@ -284,7 +294,7 @@ class Session:
         if self.dialect == "v1" and welcome.reconnect_at > welcome.sent_at:
             # Two times of the service's: no clock of ours need agree with its own.
             self._stale_at = now + (welcome.reconnect_at - welcome.sent_at) / 1000
-        released: list[Released] = [welcome, *self._placed(welcome.room_id, welcome.epoch, welcome.head, now)]
+        released: list[Released] = [welcome, *self._told(welcome.room_id, welcome.epoch, welcome.head, now)]
         inbox = _INBOX + welcome.user_id
         if self._inbox is not None and self._inbox.room != inbox:
             # We are somebody else now, as anonymous users are after a reconnect.
@@ -293,13 +303,13 @@ class Session:
         return [*released, *self._placed(inbox, welcome.inbox.epoch, welcome.inbox.seq, now)]
 
     def _beacon(self, head: Head, now: float) -> Sequence[Released]:
-        return self._told(head.room_id, head.epoch, head.seq, now)
+        return self._mentioned(head.room_id, head.epoch, head.seq, now)
 
     def _ponged(self, pong: Pong, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(pong.client_id, now)
         released: list[Released] = [] if pending is not None and pending.ours else [pong]
         for room, head in pong.heads.items():
-            released += self._told(room, head.epoch, head.seq, now)
+            released += self._mentioned(room, head.epoch, head.seq, now)
         return released
 
     def _acked(self, ack: Ack, now: float) -> Sequence[Released]:
@@ -308,8 +318,7 @@ class Session:
         if following is None or (pending is None and self.dialect == "v1"):
             return (ack,)
         released = following.pass_over(ack.epoch, ack.seq)
-        if following.behind:
-            self._fill(following, now)
+        self._catch_up(following, now)
         return [ack, *released]
 
     def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
@@ -420,15 +429,25 @@ class Session:
         pending = self._outbox.first(room)
         return pending is not None and isinstance(pending.request, JoinRoom)
 
-    def _told(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
+    def _mentioned(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
         """The service mentions where a room is. Where we begin there is for `welcome` or `joined` to say."""
         following = self._met(room)
         expected = self._welcome_due < math.inf or self._joining(room)
         if following is None or (expected and not following.placed):
             return ()
-        return self._placed(room, epoch, head, now)
+        return self._told(room, epoch, head, now)
+
+    def _told(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
+        """The room is at `head`; what is missing may be on its way."""
+        following = self._met(room)
+        if following is None:
+            return ()
+        released = following.place(epoch, head)
+        self._catch_up(following, now)
+        return released
 
     def _placed(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
+        """The room is at `head`; what is missing was stored long ago."""
         following = self._met(room)
         if following is None:
             return ()
@@ -436,6 +455,13 @@ class Session:
         if following.behind:
             self._fill(following, now)
         return released
+
+    def _catch_up(self, following: Following, now: float) -> None:
+        """Ask for what is missing: at once where a later entry has come, else if it does not come by itself."""
+        if following.placed and following.held:
+            self._fill(following, now)
+        elif following.behind and following.asked is None:
+            self._ask_due = min(self._ask_due, now + self._draw.uniform(*ASK_AFTER))
 
     def _fill(self, following: Following, now: float) -> None:
         # The answer to a join under way may bring all of it.

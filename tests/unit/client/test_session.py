@@ -14,7 +14,7 @@ from client.errors import RequestRefused
 from client.events import LogEvent, Missed, Opaque, Released
 from client.following import HELD_LIMIT
 from client.outbox import REPLY_WITHIN, TRIES
-from client.session import PING_EVERY, WELCOME_WITHIN, Dialect, Session
+from client.session import ASK_AFTER, PING_EVERY, WELCOME_WITHIN, Dialect, Session
 from domain.events import (
     Ack,
     Chat,
@@ -91,6 +91,15 @@ class Talk:
         """The one request that the session sends now."""
         (request,) = self.asked()
         return request
+
+    def ask_later(self) -> dict[str, Any]:
+        """The one request that the session sends when what it has heard of does not come by itself."""
+        assert self.asked() == []
+        due = self.session.due()
+        assert due is not None
+        self.now = max(due, self.now + ASK_AFTER[0])
+        self.session.tick(self.now)
+        return self.ask()
 
     def pages(self, client_id: str, seqs: Sequence[int], head: int, **more: Any) -> Sequence[Released]:
         """The answer to a history request."""
@@ -240,7 +249,7 @@ def test_pages_are_turned() -> None:
     """`next` asks for the page that follows."""
     talk = Talk()
     talk.give("head", roomId="den", epoch=1, seq=5, timestamp=1, sentAt=1)
-    assert seqs_of(talk.pages(talk.ask()["clientId"], [1, 2], 5, next=2)) == [1, 2]
+    assert seqs_of(talk.pages(talk.ask_later()["clientId"], [1, 2], 5, next=2)) == [1, 2]
     second = talk.ask()
     assert second["after"] == 2
     assert seqs_of(talk.pages(second["clientId"], [3, 4, 5], 5)) == [3, 4, 5]
@@ -373,7 +382,28 @@ def test_a_head_beyond_what_was_seen_is_asked_for(kind: str) -> None:
         ping = talk.ask()
         assert ping["cursors"] == {"den": 2, "inbox#u": 0}
         talk.give("pong", clientId=ping["clientId"], time=1, heads={"den": {"epoch": 1, "seq": 3}})
-    assert talk.ask()["after"] == 2
+    assert talk.ask_later()["after"] == 2
+
+
+def test_what_is_on_its_way_is_not_asked_for() -> None:
+    """A head tells of an entry that comes a moment later by itself."""
+    talk = Talk(head=None)
+    talk.welcome(2)
+    talk.give("head", roomId="den", epoch=1, seq=3, timestamp=1, sentAt=1)
+    assert talk.push(3) == [3]
+    talk.now += ASK_AFTER[1]
+    talk.session.tick(talk.now)
+    assert talk.asked() == []
+
+
+def test_a_late_push_before_the_welcome_leaves_the_rest_a_moment() -> None:
+    """While a broadcast is late, a new member is pushed what is older than its head: the rest is on its way, too."""
+    talk = Talk(head=None)
+    talk.push(3, 4)
+    assert seqs_of(talk.welcome(6)) == [3, 4]
+    assert talk.asked() == []
+    assert talk.push(5) == [5]
+    assert talk.ask_later()["after"] == 5
 
 
 def test_pings_come_by_themselves() -> None:
@@ -469,7 +499,7 @@ def test_a_lost_welcome_after_a_reconnect_is_made_up_for() -> None:
     pings = [it for it in talk.asked() if it["type"] == "ping"]
     assert [it["cursors"] for it in pings] == [{"den": 0, "inbox#u": 0}]
     talk.give("pong", clientId=pings[0]["clientId"], time=1, heads={"inbox#u": {"epoch": 1, "seq": 2}})
-    assert talk.ask()["roomId"] == "inbox#u"
+    assert talk.ask_later()["roomId"] == "inbox#u"
 
 
 def test_one_private_message_to_a_user_is_under_way() -> None:

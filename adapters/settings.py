@@ -48,6 +48,8 @@ class Settings:
     """Whether posts go past the AWS client, for a quarter of its CPU; else each is a `post_to_connection`."""
     shard_limit: int = 1_000
     """Members of a shard; from four fifths of it on a join doubles the room's shards."""
+    trace: bool = False
+    """Whether a message's event may say when it passed each stage."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
 
     def as_environment(self) -> dict[str, str]:
@@ -81,6 +83,7 @@ _TYPES = {
     "roster_limit": int,
     "shard_limit": int,
     "fast_posts": bool,
+    "trace": bool,
     "lanes": dict[str, Lane],
 }
 

@@ -32,6 +32,7 @@ __all__ = [
     "RoomList",
     "RoomStats",
     "RoomSummary",
+    "Trace",
     "UserJoined",
     "UserLeft",
     "UserTyping",
@@ -127,6 +128,21 @@ class UserTyping(_AboutUser, frozen=True, kw_only=True):
     type = "typing"
 
 
+class Trace(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """When a chat message passed each stage, in milliseconds since 1970, by the clock of whoever it was there."""
+
+    accepted_at: int
+    """The message function had it."""
+    stored_at: int | UnsetType = UNSET
+    """It was in the log. As `rung_at` unset where it went out before its own doorbell had come."""
+    rung_at: int | UnsetType = UNSET
+    """The queue had its doorbell."""
+    served_at: int | UnsetType = UNSET
+    """A worker had read it from the log. As `packed_at` unset in what `history` gives."""
+    packed_at: int | UnsetType = UNSET
+    """It was put into the frame that came."""
+
+
 class Chat(Event, frozen=True, kw_only=True):
     """A chat message in a room."""
 
@@ -142,6 +158,8 @@ class Chat(Event, frozen=True, kw_only=True):
     seq: int
     reply_to: int | UnsetType = UNSET
     mentions: list[str] | UnsetType = UNSET
+    trace: Trace | UnsetType = UNSET
+    """Where the request asked for it and the deployment allows it."""
 
 
 class Ack(Event, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.errors import ConnectionGone, NewerVersion, UnreadableJob
 from domain.protocol import FRAME_LIMIT
@@ -105,6 +105,8 @@ class Doorbell(_Job, frozen=True, kw_only=True, tag="doorbell"):
     """The log of this room has grown to at least `seq`: serve the shard."""
 
     seq: int
+    stored_at: int | UnsetType = UNSET
+    """When the entry was stored, if it is traced."""
 
 
 class Plan(_RoomJob, frozen=True, kw_only=True, tag="plan"):
@@ -112,6 +114,7 @@ class Plan(_RoomJob, frozen=True, kw_only=True, tag="plan"):
 
     shards: int
     seq: int
+    stored_at: int | UnsetType = UNSET
 
 
 class Remainder(_Job, frozen=True, kw_only=True, tag="remainder"):
@@ -172,16 +175,21 @@ def lane_of(shards: int) -> str:
     return "interactive" if shards == 1 else "bulk"
 
 
-def jobs_for(ring: Ring) -> list[Doorbell] | list[Plan]:
-    """What a ring enqueues on its room's lane: a doorbell for each shard, or one plan in place of more than ten."""
-    if ring.shards > PLAN_ABOVE:
-        return [Plan(room=ring.room, epoch=ring.epoch, shards=ring.shards, seq=ring.seq)]
-    return [Doorbell(room=ring.room, epoch=ring.epoch, shard=it, seq=ring.seq) for it in range(ring.shards)]
+def jobs_for(ring: Ring, stored_at: int | UnsetType = UNSET) -> list[Doorbell] | list[Plan]:
+    """What a ring enqueues on its room's lane: a doorbell for each shard, or one plan in place of more than ten.
+
+    `stored_at`: of a traced entry.
+    """
+    plan = Plan(room=ring.room, epoch=ring.epoch, shards=ring.shards, seq=ring.seq, stored_at=stored_at)
+    return [plan] if ring.shards > PLAN_ABOVE else planned(plan)
 
 
 def planned(plan: Plan) -> list[Doorbell]:
     """The doorbells that a plan stands for."""
-    return [Doorbell(room=plan.room, epoch=plan.epoch, shard=it, seq=plan.seq) for it in range(plan.shards)]
+    return [
+        Doorbell(room=plan.room, epoch=plan.epoch, shard=it, seq=plan.seq, stored_at=plan.stored_at)
+        for it in range(plan.shards)
+    ]
 
 
 def group_of(job: Doorbell | Plan) -> str:

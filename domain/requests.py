@@ -56,6 +56,8 @@ class ChatMessage(Request, frozen=True, kw_only=True, tag="chat"):
     room_id: Id | None = None
     reply_to: Seq | None = None
     mentions: Annotated[list[Id], Meta(max_length=20)] | None = None
+    trace: bool = False
+    """Have the event say when it passed each stage, where the deployment allows it."""
 
 
 class SendPrivateMessage(Request, frozen=True, kw_only=True, tag="private_message"):

@@ -83,6 +83,8 @@ class Rules:
     """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
     shard_limit: int = 1_000
     """Members of a shard; from four fifths of it on a join doubles the room's shards."""
+    trace: bool = False
+    """Whether a message's event may say when it passed each stage."""
 
 
 Dialect = Literal["v1", "recipe"]

@@ -15,7 +15,7 @@ from domain.errors import BadSetting
 from domain.lanes import LANES, Lane, override_lanes
 from infra.packaging import ARCHITECTURES, PYTHONS
 
-__all__ = ["STAGES", "Stage", "check_stage", "read_stage"]
+__all__ = ["STAGES", "Stage", "check_mapping", "check_stage", "read_stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class Stage:
     """API Gateway writes them only once the account has a role for it: docs/deploy.md."""
     tracing: bool = False
     """X-Ray for the functions; it bills every trace."""
+    trace: bool = False
+    """Whether a message's event may say when it passed each stage, for load tests."""
     protect: bool = False
     """Tables can't be deleted, by a tear-down or by hand."""
 
@@ -136,12 +138,12 @@ def check_stage(stage: Stage) -> None:
             f"setting management_endpoint={stage.management_endpoint}: write a URL without a slash at its end"
         )
     for lane in stage.lanes.values():
-        _check_mapping(lane)
+        check_mapping(lane)
     _check_quota(stage)
 
 
-def _check_mapping(lane: Lane) -> None:
-    """What Lambda asks of a mapping beyond what `check_lane` asks of any."""
+def check_mapping(lane: Lane) -> None:
+    """What Lambda asks of a lane's mapping beyond what `check_lane` asks of any; raises `BadSetting`."""
     if lane.max_concurrency < 2:
         raise BadSetting(f"setting lane.{lane.name}.max_concurrency={lane.max_concurrency}: Lambda takes 2 to 1,000")
     for name in ("window", "timeout", "visibility"):

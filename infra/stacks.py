@@ -71,6 +71,7 @@ class ServiceStack(Stack):
             open_rooms=stage.open_rooms,
             roster_limit=stage.roster_limit,
             shard_limit=stage.shard_limit,
+            trace=stage.trace,
             lanes=stage.lanes,
         )
         functions = Functions(stage, prefix, bundle, settings, queues, api)

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from domain.errors import NewerVersion, Unavailable, UnreadableJob
 from domain.fanout import Arrived, Doorbell, Job, Notice, Plan, Remainder, Stats, parse_job, planned
 from domain.lanes import Lane
@@ -29,6 +31,8 @@ class Record:
     body: str
     group: str | None
     receives: int
+    sent_at: int = 0
+    """When the queue got it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,12 @@ class Worker:
                 await self._queue.ring(self._lane.name, planned(max(plans.values(), key=lambda it: it.seq)))
                 unserved = {it: record for it, record in unserved.items() if it not in plans}
             for key, rung in shards.items():
-                reached = await self._broadcast.serve(key, [job.seq for _, job in rung], time_left)
+                rings = {
+                    job.seq: {"storedAt": job.stored_at, "rungAt": record.sent_at}
+                    for record, job in rung
+                    if job.stored_at is not UNSET
+                }
+                reached = await self._broadcast.serve(key, [job.seq for _, job in rung], time_left, rings)
                 for record, job in rung:
                     if job.seq <= reached:
                         del unserved[record.id]

@@ -7,8 +7,8 @@ the jobs are deleted. So a death repeats frames, and never skips one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from domain.errors import PostError
 from domain.events import Head, encode_event
@@ -34,6 +34,7 @@ REMAINDER_CONNECTIONS = 1_000
 """Connections in one remainder: far below what a queue message holds, and a piece of work that ends in time."""
 SLOW_ATTEMPTS = 5
 """Tries of a remainder, some eight seconds, after which the socket of a client that does not read is closed."""
+_NO_RINGS: Mapping[int, Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,16 @@ class Broadcast:
         self._ports = ports
         self._poster = poster
 
-    async def serve(self, key: ShardKey, seqs: Sequence[int], time_left: TimeLeft) -> int:
+    async def serve(
+        self,
+        key: ShardKey,
+        seqs: Sequence[int],
+        time_left: TimeLeft,
+        rings: Mapping[int, Mapping[str, int]] = _NO_RINGS,
+    ) -> int:
         """Bring every member of the shard to the log's end. Jobs up to the seq that is returned are done.
+
+        `rings`: of the traced among them, seq → what their doorbells know of the way up to here.
 
         Raises `Unavailable` when the store or the queue fails: the jobs must come again.
         """
@@ -71,6 +80,8 @@ class Broadcast:
             entries = await store.entries(key.room, key.epoch, sent, limit=ROUND_ENTRIES, max_bytes=ROUND_BYTES)
             if not entries:
                 return last  # past the log's retention: there is nothing left to send
+            now = self._ports.clock.now()
+            entries = [_stamped(it, **rings.get(it.seq, {}), servedAt=now) for it in entries]
             # Entries, then members: whoever joined before an entry was stored is seen.
             members = await store.members(key)
             reached = entries[-1].seq
@@ -94,6 +105,8 @@ class Broadcast:
             limit=ROUND_ENTRIES,
             max_bytes=ROUND_ENTRIES * FRAME_LIMIT,
         )
+        now = self._ports.clock.now()
+        entries = [_stamped(it, servedAt=now) for it in entries]
         members = await store.members_among(key, remainder.connections)
         failed = await self._deliver(key, entries, members, time_left)
         if remainder.attempt >= SLOW_ATTEMPTS:
@@ -104,7 +117,8 @@ class Broadcast:
         self, key: ShardKey, entries: Sequence[Entry], members: Sequence[Member], time_left: TimeLeft
     ) -> list[_Owed]:
         """Post `entries` to `members`, side by side; what those are still owed whose posts failed."""
-        frames_for = _packer(key, entries)
+        now = self._ports.clock.now()
+        frames_for = _packer(key, [_stamped(it, packedAt=now) for it in entries])
         failed: list[_Owed] = []
         counts = self._poster.counts
         last_post = 0
@@ -172,6 +186,13 @@ class Broadcast:
         except PostError:
             return False
         return True
+
+
+def _stamped(entry: Entry, **moments: int) -> Entry:
+    """The entry with more in its trace, if it has one."""
+    if "trace" not in entry.body:
+        return entry
+    return replace(entry, body={**entry.body, "trace": entry.body["trace"] | moments})
 
 
 def _packer(key: ShardKey, entries: Sequence[Entry]) -> Callable[[Member], list[Frame]]:

@@ -70,4 +70,5 @@ def read_record(record: Mapping[str, Any]) -> Record:
         body=record["body"],
         group=attributes.get("MessageGroupId"),
         receives=int(attributes["ApproximateReceiveCount"]),
+        sent_at=int(attributes["SentTimestamp"]),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from domain.errors import Refused
 from domain.events import Ack
 from domain.ports import Ports
@@ -19,13 +21,16 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
     if not request.message.strip():
         raise Refused("EMPTY_MESSAGE", "Message cannot be empty")
     refuse_large(request.message)
-    room_id = request.room_id or await last_room(ports, caller)
     body: dict[str, object] = {
         "messageId": new_message_id(ports),
         "senderId": caller.user,
         "senderName": caller.name,
         "message": request.message,
     }
+    if request.trace and ports.rules.trace:
+        # Stored, so that an entry that goes out before its own doorbell has come is traced as well.
+        body["trace"] = {"acceptedAt": ports.clock.now()}
+    room_id = request.room_id or await last_room(ports, caller)
     if request.reply_to is not None:
         body["replyTo"] = request.reply_to
     if request.mentions:
@@ -43,4 +48,5 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
         )
         return Draft([Append(room, entry)], membership, ack)
 
-    return await commit(ports, caller, request, [room_id], draft)
+    # A message sent again is the same one, traced or not.
+    return await commit(ports, caller, replace(request, trace=False), [room_id], draft)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from domain.errors import Conflict, Refused, Unavailable
 from domain.events import Event, encode_event
@@ -76,15 +77,16 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             if await patience.lasts():
                 continue
             raise Refused("ROOM_BUSY", "Too many write to this room at once", retry_after=RETRY_AFTER) from None
-        await _ring(ports, once.rings)
+        traced = any("trace" in it.entry.body for it in drafted.appends)
+        await _ring(ports, once.rings, ports.clock.now() if traced else UNSET)
         return once.reply.encode()
 
 
-async def _ring(ports: Ports, rings: Sequence[Ring]) -> None:
+async def _ring(ports: Ports, rings: Sequence[Ring], stored_at: int | UnsetType = UNSET) -> None:
     """Ring the shards that were there when the entries were stored: a later shard starts behind them."""
     jobs: dict[str, list[Doorbell | Plan]] = {}
     for it in rings:
-        jobs.setdefault(lane_of(it.shards), []).extend(jobs_for(it))
+        jobs.setdefault(lane_of(it.shards), []).extend(jobs_for(it, stored_at))
     for lane, rung in jobs.items():
         await ports.queue.ring(lane, rung)
 

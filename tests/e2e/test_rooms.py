@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -78,6 +79,22 @@ async def test_ten_repeats_at_once_are_one_message(url: str) -> None:
         await sockets[0].hears("once", "after")
         page = await sockets[0].ask(type="history", roomId="repeats")
         assert [it["data"]["message"] for it in page["data"]["entries"]] == ["once", "after"]
+
+
+async def test_a_traced_message_passes_its_stages_in_order(url: str) -> None:
+    """Through all processes: accepted, stored, rung, served, packed, received; and only who asks gets a trace."""
+    async with person(url, "ada", "traces") as ada:
+        await ada.say("traced", "traces", trace=True)
+        await ada.hears("traced")
+        received = time.time_ns() // 1_000_000
+        await ada.say("plain", "traces")
+        await ada.hears("plain")
+        traced, plain = ada.seen("chat")
+        moments = [traced["trace"][f"{it}At"] for it in ("accepted", "stored", "rung", "served", "packed")]
+        assert moments == sorted(moments)
+        assert traced["sentAt"] >= moments[0]
+        assert received >= moments[-1]
+        assert "trace" not in plain
 
 
 async def test_a_token_in_the_subprotocol_is_not_echoed(url: str) -> None:

@@ -71,7 +71,7 @@ class Load:
 
     @property
     def acknowledged(self) -> int:
-        return len(self._ledger.acks)
+        return self._ledger.tally.acknowledged
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
@@ -179,7 +179,7 @@ class Service:
 
     async def reads(self) -> list[set[int]]:
         """For each lane, the versions of jobs that its environments read."""
-        attributes = {"MessageGroupId": "nowhere", "ApproximateReceiveCount": "1"}
+        attributes = {"MessageGroupId": "nowhere", "ApproximateReceiveCount": "1", "SentTimestamp": "0"}
         records = [
             {"messageId": str(it), "receiptHandle": "none", "body": doorbell(it), "attributes": attributes}
             for it in (1, 2, 3)

@@ -24,13 +24,21 @@ __all__ = ["World"]
 class World:
     """Connections by name, requests as dicts, and a pump that works the queues until they are empty."""
 
-    def __init__(self, seed: int = 0, roster_limit: int = 50, shard_limit: int = 1_000, **lane_settings: Any) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        roster_limit: int = 50,
+        shard_limit: int = 1_000,
+        *,
+        trace: bool = False,
+        **lane_settings: Any,
+    ) -> None:
         self.clock = ManualClock()
         self.lanes = {name: Lane(name, lane.fifo, **lane_settings) for name, lane in LANES.items()}
         self.store = MemoryStore()
         self.queue = MemoryQueue(self.clock, self.lanes, random.Random(seed))
         self.sockets = MemoryConnections()
-        self.rules = Rules(roster_limit=roster_limit, shard_limit=shard_limit)
+        self.rules = Rules(roster_limit=roster_limit, shard_limit=shard_limit, trace=trace)
         roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
         self.ports = Ports(self.store, self.queue, roster, self.clock, self.rules, random.Random(seed))
         self.callers: dict[str, Caller] = {}

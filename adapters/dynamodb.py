@@ -9,8 +9,8 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from adapters import rows
-from adapters.rows import TTL_ATTRIBUTE, Item
-from adapters.tables import Held, Tables, named, to_check, to_delete, to_put, to_update
+from adapters.rows import TTL_ATTRIBUTE, Item, Key
+from adapters.tables import Held, Tables, named, to_check, to_put, to_update
 from domain.errors import Conflict, Unavailable
 from domain.ports import RoomStore
 from domain.rooms import (
@@ -300,37 +300,31 @@ class DynamoStore(RoomStore):
             to_check(self._rooms, rows.user_key(key.room, member.user), MAY_JOIN, no=False, before=now - KICK_MARK_MS),
         ]
 
-    async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
+    async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
         return await self._count(
             key,
-            "SET sent = if_not_exists(sent, :head), shards = :shards ADD members :one, version :one",
-            named(head=head, shards=shards, one=1),
+            "SET sent = if_not_exists(sent, :head), shards = :shards ADD members :joined, version :one",
+            named(head=head, shards=shards, joined=joined, one=1),
         )
 
     async def leave(self, connection: str, membership: Membership) -> Count | None:
-        member, reverse = rows.member_key(membership.key, connection), rows.membership_key(connection, membership.room)
-        try:
-            await self._tables.transact(
-                to_delete(self._rooms, member, "joinId = :join", join=membership.join_id),
-                to_delete(self._connections, reverse, "joinId = :join", join=membership.join_id),
-            )
-        except Held as held:
-            raise Unavailable(str(held)) from held
-        except Conflict:
-            return None
-        return await self._count_leave(membership.key)
+        key, reverse = membership.key, rows.membership_key(connection, membership.room)
+        count: Count | None = None
+        if await self._delete_of_join(self._rooms, rows.member_key(key, connection), membership.join_id):
+            count = await self._count_leave(key)
+        else:
+            row = await self._tables.get(self._connections, reverse)
+            if row is None or rows.read_membership(row).join_id != membership.join_id:
+                return None
+            # An earlier try may have died before it counted: who knows the members by their version must read them.
+            await self._update_shard(key, "ADD version :one", named(one=1))
+        await self._delete_of_join(self._connections, reverse, membership.join_id)
+        return count
 
     async def drop_member(self, key: ShardKey, member: Member) -> Count | None:
-        try:
-            await self._tables.delete(
-                self._rooms,
-                rows.member_key(key, member.connection),
-                ConditionExpression="joinId = :join",
-                ExpressionAttributeValues=named(join=member.join_id),
-            )
-        except Conflict:
-            return None
-        return await self._count_leave(key)
+        if await self._delete_of_join(self._rooms, rows.member_key(key, member.connection), member.join_id):
+            return await self._count_leave(key)
+        return None
 
     async def end_connection(self, connection: str) -> None:
         await self._tables.delete(self._connections, rows.connection_key(connection))
@@ -422,28 +416,40 @@ class DynamoStore(RoomStore):
         keys = [(self._rooms, rows.member_key(key, it)) for it in dict.fromkeys(connections)]
         return [rows.read_member(it) for it in await self._tables.get_many(keys) if it]
 
-    async def advance(self, key: ShardKey, sent: int, counted: int, read: Shard | None) -> None:
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> bool:
+        raised = named(sent=sent)
         as_read = "version = :version" if read and read.version else "attribute_not_exists(version)"
         census = named(counted=counted, one=1, version=(read and read.version) or None)
-        raised = named(sent=sent)
-        try:
-            await self._update_shard(
-                key,
-                "SET sent = :sent, members = :counted ADD version :one",
-                census | raised,
-                condition=f"{as_read} AND (attribute_not_exists(sent) OR sent <= :sent)",
-            )
-            return
-        except Conflict:
-            pass
+        if counted is not None:
+            with suppress(Conflict):
+                await self._update_shard(
+                    key,
+                    "SET sent = :sent, members = :counted ADD version :one",
+                    census | raised,
+                    condition=f"{as_read} AND (attribute_not_exists(sent) OR sent <= :sent)",
+                )
+                return True
         try:
             await self._update_shard(
                 key, "SET sent = :sent", raised, condition="attribute_not_exists(sent) OR sent < :sent"
             )
         except Conflict:
             # Then `sent` was the obstacle, and the census may still speak of the present.
-            with suppress(Conflict):
-                await self._update_shard(key, "SET members = :counted ADD version :one", census, condition=as_read)
+            if counted is not None:
+                with suppress(Conflict):
+                    await self._update_shard(key, "SET members = :counted ADD version :one", census, condition=as_read)
+                    return True
+        return False
+
+    async def _delete_of_join(self, table: str, key: Key, join_id: str) -> bool:
+        """Delete a member or reverse row if it is this join's; whether it was."""
+        try:
+            await self._tables.delete(
+                table, key, ConditionExpression="joinId = :join", ExpressionAttributeValues=named(join=join_id)
+            )
+        except Conflict:
+            return False
+        return True
 
     async def _count_leave(self, key: ShardKey) -> Count:
         return await self._count(key, "ADD members :less, version :one", named(less=-1, one=1))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_delete", "to_put", "to_update"]
+__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_put", "to_update"]
 
 BATCH_KEYS = 100
 """Keys in one BatchGetItem at most."""
@@ -168,12 +168,6 @@ def to_update(
     of_names = {"ExpressionAttributeNames": names} if names else {}
     it: Any = {"TableName": table, "Key": key, "UpdateExpression": update} | _conditional(condition, row) | of_names
     return {"Update": it}
-
-
-def to_delete(table: str, key: Key, condition: str, **row: str | int) -> TransactWriteItemTypeDef:
-    """A delete within a transaction."""
-    it: Any = {"TableName": table, "Key": key} | _conditional(condition, row)
-    return {"Delete": it}
 
 
 def to_check(table: str, key: Key, condition: str, **row: str | int | bool) -> TransactWriteItemTypeDef:

@@ -155,15 +155,17 @@ class RoomStore(Protocol):
         """
         ...
 
-    async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
-        """Add one to the shard's count, note that the room has so many `shards`, and let a shard that was never served
-        start at `head`. The new count."""
+    async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
+        """Add `joined` (0 for who was a member already) to the shard's count, raise its version, note that the room has
+        so many `shards`, and let a shard that was never served start at `head`. The new count."""
         ...
 
     async def leave(self, connection: str, membership: Membership) -> Count | None:
-        """Delete member and reverse row if both carry the membership's join id, and take one from the count.
+        """Delete the member row, take one from the count and raise the shard's version, delete the reverse row: in this
+        order, and each row only if it carries the membership's join id.
 
-        The new count for the one caller whose call deleted them; None if they were gone or belong to a later join.
+        So a leave that dies on its way is finished by its next try, which raises the version in any case. The new count
+        for the one caller whose call deleted the member row; None if that was gone or belongs to a later join.
         """
         ...
 
@@ -240,10 +242,11 @@ class RoomStore(Protocol):
         """The member rows of those of `connections` that are still members."""
         ...
 
-    async def advance(self, key: ShardKey, sent: int, counted: int, read: Shard | None) -> None:
-        """Raise `sent` to `sent`, and set the count to `counted` if the shard's version is still as `read`.
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> bool:
+        """Raise `sent` to `sent`, and set the count to `counted` and raise the version by one, if that is still as
+        `read`; whether it was.
 
-        Where the version has moved, `sent` alone is raised. `sent` never goes down.
+        Where the version has moved, or nothing was `counted`, `sent` alone is raised. `sent` never goes down.
         """
         ...
 

@@ -16,6 +16,7 @@ from domain.ports import BroadcastQueue, Connections, Ports
 from domain.rooms import ShardKey
 from pipeline.broadcast import Broadcast
 from pipeline.ephemeral import Announcer
+from pipeline.known import KnownMembers
 from pipeline.pacing import Pace
 from pipeline.posting import Poster, TimeLeft
 
@@ -50,14 +51,22 @@ class Worked:
 class Worker:
     """What works one batch of a lane."""
 
-    def __init__(self, ports: Ports, connections: Connections, lane: Lane, pace: Pace | None = None) -> None:
-        """`pace`: the environment's, which remembers from batch to batch what the account grants; else a new one."""
+    def __init__(
+        self,
+        ports: Ports,
+        connections: Connections,
+        lane: Lane,
+        pace: Pace | None = None,
+        known: KnownMembers | None = None,
+    ) -> None:
+        """`pace` and `known`: the environment's, which remembers from batch to batch what the account grants and who is
+        where; else new ones."""
         poster = Poster(ports, connections, lane, pace or Pace(lane.post_rate))
         self.counts = poster.counts
         """What was done, by metric: see `Poster` and `Broadcast`."""
         self._lane = lane
         self._queue: BroadcastQueue = ports.queue
-        self._broadcast = Broadcast(ports, poster)
+        self._broadcast = Broadcast(ports, poster, known or KnownMembers())
         self.lags = self._broadcast.lags
         self._announcer = Announcer(ports, poster)
 

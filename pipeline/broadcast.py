@@ -25,7 +25,8 @@ from domain.fanout import (
 )
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT
-from domain.rooms import Dialect, Entry, Member, ShardKey
+from domain.rooms import Dialect, Entry, Member, Shard, ShardKey
+from pipeline.known import KnownMembers, KnownShard
 from pipeline.posting import RESERVE, Poster, TimeLeft
 
 __all__ = ["Broadcast"]
@@ -49,12 +50,14 @@ class _Owed:
 class Broadcast:
     """Posts what is in the rooms' logs to their members. One for each worker environment; shards side by side."""
 
-    def __init__(self, ports: Ports, poster: Poster) -> None:
-        """Counts EntriesServed, Deliveries, Frames and Remainders beside what the poster counts."""
+    def __init__(self, ports: Ports, poster: Poster, known: KnownMembers) -> None:
+        """`known`: the environment's. Counts EntriesServed, Deliveries, Frames and Remainders beside what the poster
+        counts."""
         self.lags: list[int] = []
         """For each round: milliseconds from the store of its oldest entry to its last delivery."""
         self._ports = ports
         self._poster = poster
+        self._known = known
 
     async def serve(
         self,
@@ -69,27 +72,56 @@ class Broadcast:
 
         Raises `Unavailable` when the store or the queue fails: the jobs must come again.
         """
-        store = self._ports.store
+        store, clock = self._ports.store, self._ports.clock
         last = max(seqs)
         while True:
-            # The shard row before the members: the census may not be older than its version.
-            shard = await store.shard(key)
-            sent = shard.sent if shard is not None and shard.sent is not None else min(seqs) - 1
+            known = self._known.recall(key, clock.now())
+            if known is not None and known.sent >= last:
+                return last
+            sent, shard, entries = await self._unsent(key, known, min(seqs) - 1, last)
             if sent >= last:
                 return last
-            entries = await store.entries(key.room, key.epoch, sent, limit=ROUND_ENTRIES, max_bytes=ROUND_BYTES)
             if not entries:
-                return last  # past the log's retention: there is nothing left to send
-            now = self._ports.clock.now()
+                if known is None:
+                    return last  # past the log's retention: there is nothing left to send
+                self._known.forget(key)  # others have served more than one read of the log holds
+                continue
+            now = clock.now()
             entries = [_stamped(it, **rings.get(it.seq, {}), servedAt=now) for it in entries]
-            # Entries, then members: whoever joined before an entry was stored is seen.
-            members = await store.members(key)
+            version = shard.version if shard is not None else 0
+            counted: int | None = None
+            if known is None or known.version != version:
+                # Entries, then members: whoever joined before an entry was stored is seen.
+                known = KnownShard(sent, version, await store.members(key), now)
+                counted = len(known.members)
             reached = entries[-1].seq
-            failed = await self._deliver(key, entries, members, time_left)
-            await self._defer(key, failed, reached, attempt=1, not_after=self._ports.clock.now() + NOT_AFTER_MS)
-            await store.advance(key, reached, len(members), shard)
+            failed = await self._deliver(key, entries, known.members, time_left)
+            await self._defer(key, failed, reached, attempt=1, not_after=clock.now() + NOT_AFTER_MS)
+            raised = await store.advance(key, reached, counted, shard)
+            self._known.remember(key, replace(known, sent=reached, version=version + raised))
             if reached >= last or time_left() < RESERVE:
                 return reached
+
+    async def _unsent(
+        self, key: ShardKey, known: KnownShard | None, before: int, last: int
+    ) -> tuple[int, Shard | None, list[Entry]]:
+        """How far the shard is served (or `before`), its row, and what follows, unless it is served to `last`."""
+        store = self._ports.store
+        if known is None:
+            # The shard row before the members: the census may not be older than its version.
+            shard = await store.shard(key)
+            sent = shard.sent if shard is not None and shard.sent is not None else before
+            entries = [] if sent >= last else await self._entries(key, sent)
+            return sent, shard, entries
+        # The shard row after the entries: whoever joined before one was stored has raised the version by then, or
+        # begins at a head that holds it.
+        entries = await self._entries(key, known.sent)
+        shard = await store.shard(key)
+        sent = shard.sent if shard is not None and shard.sent is not None else known.sent
+        return sent, shard, [it for it in entries if it.seq > sent]
+
+    async def _entries(self, key: ShardKey, after: int) -> list[Entry]:
+        return await self._ports.store.entries(key.room, key.epoch, after, limit=ROUND_ENTRIES, max_bytes=ROUND_BYTES)
 
     async def settle(self, remainder: Remainder, time_left: TimeLeft) -> None:
         """Post a remainder to those of its connections that are still members; what fails again is deferred again."""

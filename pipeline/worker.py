@@ -12,6 +12,7 @@ from adapters.runtime import Runtime, runtime
 from domain.errors import RoomcastError
 from domain.lanes import Lane
 from pipeline.batch import Record, Worked, Worker
+from pipeline.known import KnownMembers
 from pipeline.pacing import Pace
 from pipeline.posting import TimeLeft
 
@@ -32,15 +33,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 @cache
-def _pace(environment: Runtime, lane: Lane) -> Pace:
-    """The environment's: what the account grants is worth remembering from batch to batch."""
-    return Pace(lane.post_rate)
+def _memory(environment: Runtime, lane: Lane) -> tuple[Pace, KnownMembers]:
+    """The environment's: what the account grants, and who is where, is worth remembering from batch to batch."""
+    return Pace(lane.post_rate), KnownMembers()
 
 
 async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: TimeLeft) -> Worked:
     lane = environment.settings.lanes[environment.settings.lane]
     connections = await environment.connections(lane.post_concurrency)
-    worker = Worker(await environment.ports(), connections, lane, _pace(environment, lane))
+    worker = Worker(await environment.ports(), connections, lane, *_memory(environment, lane))
     worked = await worker.work([read_record(it) for it in event["Records"]], time_left)
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))

@@ -162,8 +162,9 @@ async def _enter(
 ) -> list[_Entered]:
     """Become a member of all of the rooms, then read where they are: whatever is stored above will be broadcast to us.
 
-    The order is the point. Put the membership, then read the head: the other order loses what comes in between.
-    `first` begins the connection with them, in one transaction.
+    The order is the point. Put the membership, raise the shard's version, then read the head: a worker that knows the
+    members of an older version does not know us, and the head that it is at is no higher. Any other order loses what
+    comes in between. `first` begins the connection with them, in one transaction.
     """
     store, clock = ports.store, ports.clock
     join_id = f"{ports.draw.getrandbits(64):016x}"
@@ -200,14 +201,13 @@ async def _enter(
                 continue
             raise Unavailable("the join met conflicts for too long") from error
         break
-    # All of it after the put, and nothing of it needs the other.
-    counted = asyncio.gather(
+    counts = await asyncio.gather(
         *(
             _count(ports, room, membership, member, key)
             for room, membership, key in zip(before, memberships, keys, strict=True)
         )
     )
-    after, counts = await asyncio.gather(store.rooms(room_ids), counted)
+    after = await store.rooms(room_ids)
     entered = []
     now = clock.now()
     for room, key, count in zip(before, keys, counts, strict=True):
@@ -278,10 +278,11 @@ async def _key(ports: Ports, room: Room, membership: Membership | None) -> Shard
 async def _count(
     ports: Ports, room: Room, membership: Membership | None, member: Member, key: ShardKey
 ) -> Count | None:
-    """Count the member, unless it was one before this join."""
-    if membership is not None and membership.epoch == room.epoch and membership.join_id != member.join_id:
-        return None
-    return await ports.store.count_join(key, room.head, room.shards)
+    """Count the member; None for who was one before this join. The shard's version rises in any case: an earlier join
+    may have died before it came to that."""
+    was_member = membership is not None and membership.epoch == room.epoch and membership.join_id != member.join_id
+    count = await ports.store.count_join(key, room.head, room.shards, joined=0 if was_member else 1)
+    return None if was_member else count
 
 
 async def _leave(ports: Ports, connection: str, room: str) -> None:

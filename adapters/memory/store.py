@@ -189,32 +189,30 @@ class MemoryStore(RoomStore):
             self._connections[member.connection] = replace(row, last_room=key.room)
             self._put_join(member, key)
 
-    async def count_join(self, key: ShardKey, head: int, shards: int = 1) -> Count:
+    async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
         await self._answer()
         self._shards_known[key] = shards
-        return self._count(key, self._started(key, head), 1)
+        return self._count(key, self._started(key, head), joined)
 
     async def leave(self, connection: str, membership: Membership) -> Count | None:
-        rows = (("member", membership.key, connection), ("reverse", connection, membership.room))
-        try:
-            async with self._transaction(*rows):
-                member = self._members[membership.key].get(connection)
-                present = self._memberships[connection].get(membership.room)
-                if not (_join_id(member) == _join_id(present) == membership.join_id):
-                    return None
-                del self._members[membership.key][connection]
+        key, count = membership.key, None
+        if await self._delete_member(key, connection, membership.join_id):
+            count = await self._count_leave(key)
+        else:
+            await self._answer()
+            if _join_id(self._memberships[connection].get(membership.room)) != membership.join_id:
+                return None
+            await self._answer()
+            self._count(key, self._shards.get(key) or Shard(None, 0, 0), 0)
+        async with self._single_write(("reverse", connection, membership.room)):
+            if _join_id(self._memberships[connection].get(membership.room)) == membership.join_id:
                 del self._memberships[connection][membership.room]
-        except Conflict as conflict:
-            raise Unavailable(str(conflict)) from None
-        return await self._count_leave(membership.key)
+        return count
 
     async def drop_member(self, key: ShardKey, member: Member) -> Count | None:
-        async with self._single_write(("member", key, member.connection)):
-            present = self._members[key].get(member.connection)
-            if present is None or present.join_id != member.join_id:
-                return None
-            del self._members[key][member.connection]
-        return await self._count_leave(key)
+        if await self._delete_member(key, member.connection, member.join_id):
+            return await self._count_leave(key)
+        return None
 
     async def end_connection(self, connection: str) -> None:
         async with self._single_write(("connection", connection)):
@@ -298,13 +296,23 @@ class MemoryStore(RoomStore):
         members = self._members[key]
         return [members[it] for it in dict.fromkeys(connections) if it in members]
 
-    async def advance(self, key: ShardKey, sent: int, counted: int, read: Shard | None) -> None:
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> bool:
         await self._answer()
         shard = self._shards.get(key) or Shard(None, 0, 0)
         raised = replace(shard, sent=sent if shard.sent is None else max(shard.sent, sent))
-        if shard.version == (read.version if read else 0):
+        speaks = counted is not None and shard.version == (read.version if read else 0)
+        if counted is not None and speaks:
             raised = replace(raised, members=counted, version=shard.version + 1)
         self._shards[key] = raised
+        return speaks
+
+    async def _delete_member(self, key: ShardKey, connection: str, join_id: str) -> bool:
+        """Delete a member row if it is this join's; whether it was."""
+        async with self._single_write(("member", key, connection)):
+            if _join_id(self._members[key].get(connection)) != join_id:
+                return False
+            del self._members[key][connection]
+            return True
 
     async def _count_leave(self, key: ShardKey) -> Count:
         await self._answer()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +85,17 @@ async def seat(
         found = await store.room(room) or found
     heapq.heapify(shards)
     items = []
+    seated: Counter[ShardKey] = Counter()
     for connection in connections:
         count, shard = shards[0]
         heapq.heapreplace(shards, (count + 1, shard))
         member = Member(connection, SEAT, SEAT, "v1", now, now + LIFETIME_MS, join_id="0" * 16)
-        items.append(rows.member_row(member, ShardKey(room, found.epoch, shard)))
+        key = ShardKey(room, found.epoch, shard)
+        items.append(rows.member_row(member, key))
+        seated[key] += 1
     await put_rows(dynamodb, tables["rooms"], items)
+    for key, count in seated.items():  # which tells workers that know the shard to read it anew
+        await store.count_join(key, found.head, found.shards, joined=count)
     return found
 
 

@@ -252,14 +252,27 @@ async def test_a_leave_spares_a_later_join(stage: StoreStage) -> None:
     assert await stage.store.members(stage.key) == [stage.member(join_id="join-2")]
 
 
-async def test_a_leave_spares_a_member_row_whose_membership_has_moved_on(stage: StoreStage) -> None:
-    """Both rows must carry the join id: the row of an old epoch alone is not enough."""
+async def test_a_leave_of_an_old_epoch_spares_the_membership_that_has_moved_on(stage: StoreStage) -> None:
+    """It ends what it speaks of, the member row of the room that was."""
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
     await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
-    assert await stage.store.leave(stage.connection, read) is None
-    assert await stage.store.members(stage.key) == [stage.member()]
+    assert await stage.store.leave(stage.connection, read) == Count(members=0, stats_at=0)
+    assert await stage.store.members(stage.key) == []
     assert await stage.store.members(anew) == [stage.member(join_id="join-2")]
+    assert (await stage.store.session(stage.connection)).memberships == [stage.membership("join-2", epoch=EPOCH + 1)]
+
+
+async def test_a_leave_that_died_is_finished_by_the_next(stage: StoreStage) -> None:
+    """Its member row is gone, and nobody knows whether that was counted: the version rises, so that a census tells."""
+    membership = await stage.enter()
+    assert await stage.store.drop_member(stage.key, stage.member())
+    assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=2)
+    assert await stage.store.leave(stage.connection, membership) is None
+    assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=3)
+    assert (await stage.store.session(stage.connection)).memberships == []
+    assert await stage.store.leave(stage.connection, membership) is None
+    assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=3)
 
 
 async def test_a_leave_before_the_join_was_counted_is_made_up_by_the_count(stage: StoreStage) -> None:
@@ -281,7 +294,10 @@ async def test_of_racing_leaves_one_deletes(racing_stage: StoreStage) -> None:
     counts = [it for it in outcomes if isinstance(it, Count)]
     assert counts == [Count(members=0, stats_at=0)]
     assert all(it is None or isinstance(it, Unavailable) for it in outcomes if it not in counts)
-    assert await stage.store.shard(stage.key) == Shard(sent=0, members=0, version=2)
+    shard = await stage.store.shard(stage.key)
+    assert shard is not None
+    assert shard.members == 0
+    assert (await stage.store.session(stage.connection)).memberships == []
 
 
 async def test_a_member_row_alone_is_dropped_if_it_is_still_that_join(stage: StoreStage) -> None:

@@ -26,6 +26,13 @@ async def test_the_first_counted_join_starts_the_shard_at_the_head(stage: StoreS
     assert await stage.store.shard(stage.key) == Shard(sent=7, members=2, version=2)
 
 
+async def test_who_was_a_member_already_raises_the_version_alone(stage: StoreStage) -> None:
+    """An earlier join of the same connection may have died before it counted."""
+    await stage.store.count_join(stage.key, head=7)
+    assert await stage.store.count_join(stage.key, head=9, joined=0) == Count(members=1, stats_at=0)
+    assert await stage.store.shard(stage.key) == Shard(sent=7, members=1, version=2)
+
+
 async def test_counts_of_racing_joins_add_up(racing_stage: StoreStage) -> None:
     """Each gets a count of its own."""
     stage = racing_stage
@@ -252,7 +259,7 @@ async def test_of_racing_claims_one_wins(racing_stage: StoreStage) -> None:
 async def test_an_advance_is_a_census(stage: StoreStage) -> None:
     """Where nobody came or went since the read, it sets the count; the version rises even where it was right."""
     await stage.store.count_join(stage.key, head=0)
-    await stage.store.advance(stage.key, 5, 3, await stage.store.shard(stage.key))
+    assert await stage.store.advance(stage.key, 5, 3, await stage.store.shard(stage.key))
     assert await stage.store.shard(stage.key) == Shard(sent=5, members=3, version=2)
     await stage.store.advance(stage.key, 5, 3, await stage.store.shard(stage.key))
     assert await stage.store.shard(stage.key) == Shard(sent=5, members=3, version=3)
@@ -263,17 +270,27 @@ async def test_an_advance_leaves_the_count_when_somebody_came_or_went(stage: Sto
     await stage.store.count_join(stage.key, head=0)
     read = await stage.store.shard(stage.key)
     await stage.store.count_join(stage.key, head=0)
-    await stage.store.advance(stage.key, 5, 1, read)
+    assert not await stage.store.advance(stage.key, 5, 1, read)
     assert await stage.store.shard(stage.key) == Shard(sent=5, members=2, version=2)
+
+
+async def test_an_advance_without_a_census_raises_sent_alone(stage: StoreStage) -> None:
+    """The version stands, so that whoever knows the members by it still does."""
+    await stage.store.count_join(stage.key, head=0)
+    read = await stage.store.shard(stage.key)
+    assert not await stage.store.advance(stage.key, 5, None, read)
+    assert await stage.store.shard(stage.key) == Shard(sent=5, members=1, version=1)
+    assert not await stage.store.advance(stage.key, 4, None, read)
+    assert await stage.store.shard(stage.key) == Shard(sent=5, members=1, version=1)
 
 
 async def test_sent_never_falls(stage: StoreStage) -> None:
     """A slower worker's advance still counts, if its census is of the present, but does not lower `sent`."""
     await stage.store.count_join(stage.key, head=8)
     read = await stage.store.shard(stage.key)
-    await stage.store.advance(stage.key, 5, 3, read)
+    assert await stage.store.advance(stage.key, 5, 3, read)
     assert await stage.store.shard(stage.key) == Shard(sent=8, members=3, version=2)
-    await stage.store.advance(stage.key, 6, 4, read)
+    assert not await stage.store.advance(stage.key, 6, 4, read)
     assert await stage.store.shard(stage.key) == Shard(sent=8, members=3, version=2)
 
 

@@ -21,6 +21,7 @@ from domain.lanes import LANES, Lane
 from domain.ports import Connections, Ports
 from domain.rooms import Room, Rules, ShardKey
 from pipeline.batch import Worker
+from pipeline.known import KnownMembers
 from pipeline.pacing import Pace
 from pipeline.worker import read_record
 from services.caller import Caller
@@ -199,7 +200,7 @@ class LargeRoom:
         await self.clock.sleep(then - self.clock.monotonic())
 
     async def _work(self, lane: Lane) -> None:
-        pace = Pace(lane.post_rate)
+        pace, known = Pace(lane.post_rate), KnownMembers()
         while True:
             received = await self.queue.receive(lane.name, lane.batch_size)
             if not received:
@@ -207,7 +208,7 @@ class LargeRoom:
                 continue
             batch = [read_record(it) for it in received]
             end = self.clock.monotonic() + lane.timeout
-            worker = Worker(self.ports, self.sockets, lane, pace)
+            worker = Worker(self.ports, self.sockets, lane, pace, known)
             worked = await worker.work(batch, partial(self._left_until, end))
             assert self.clock.monotonic() < end, f"{lane.name}: the function was cut off"
             assert not worked.causes, worked.causes

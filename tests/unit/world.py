@@ -13,6 +13,7 @@ from domain.lanes import LANES, Lane
 from domain.ports import Ports
 from domain.rooms import Dialect, Rules
 from pipeline.batch import Worker
+from pipeline.known import KnownMembers
 from pipeline.worker import read_record
 from services.caller import Caller
 from services.requests import answer
@@ -44,6 +45,7 @@ class World:
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0
         self.counts: dict[str, int] = {}
+        self.known = {it: KnownMembers() for it in self.lanes}
 
     async def connect(
         self, name: str, room: str = "general", dialect: Dialect = "v1", user: str | None = None
@@ -86,7 +88,7 @@ class World:
         return failed
 
     async def work(self, lane: str, records: Sequence[dict[str, Any]]) -> list[str]:
-        worker = Worker(self.ports, self.sockets, self.lanes[lane])
+        worker = Worker(self.ports, self.sockets, self.lanes[lane], known=self.known[lane])
         end = self.clock.monotonic() + self.time_left
         batch = [read_record(it) for it in records]
         worked = await worker.work(batch, lambda: end - self.clock.monotonic())

@@ -416,19 +416,23 @@ class DynamoStore(RoomStore):
         keys = [(self._rooms, rows.member_key(key, it)) for it in dict.fromkeys(connections)]
         return [rows.read_member(it) for it in await self._tables.get_many(keys) if it]
 
-    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> bool:
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> None:
         raised = named(sent=sent)
-        as_read = "version = :version" if read and read.version else "attribute_not_exists(version)"
-        census = named(counted=counted, one=1, version=(read and read.version) or None)
+        read = read or Shard(None, 0, 0)
+        as_read = " AND ".join(
+            f"{name} = :{name}" if value else f"attribute_not_exists({name})"
+            for name, value in (("version", read.version), ("census", read.census))
+        )
+        census = named(counted=counted, one=1, version=read.version or None, census=read.census or None)
         if counted is not None:
             with suppress(Conflict):
                 await self._update_shard(
                     key,
-                    "SET sent = :sent, members = :counted ADD version :one",
+                    "SET sent = :sent, members = :counted ADD census :one",
                     census | raised,
                     condition=f"{as_read} AND (attribute_not_exists(sent) OR sent <= :sent)",
                 )
-                return True
+                return
         try:
             await self._update_shard(
                 key, "SET sent = :sent", raised, condition="attribute_not_exists(sent) OR sent < :sent"
@@ -437,9 +441,7 @@ class DynamoStore(RoomStore):
             # Then `sent` was the obstacle, and the census may still speak of the present.
             if counted is not None:
                 with suppress(Conflict):
-                    await self._update_shard(key, "SET members = :counted ADD version :one", census, condition=as_read)
-                    return True
-        return False
+                    await self._update_shard(key, "SET members = :counted ADD census :one", census, condition=as_read)
 
     async def _delete_of_join(self, table: str, key: Key, join_id: str) -> bool:
         """Delete a member or reverse row if it is this join's; whether it was."""

@@ -266,7 +266,7 @@ def shard_key(key: ShardKey) -> Key:
 
 def read_shard(item: Mapping[str, Any]) -> Shard:
     row = _plain(item)
-    return Shard(row.get("sent"), row.get("members", 0), row.get("version", 0))
+    return Shard(row.get("sent"), row.get("members", 0), row.get("version", 0), row.get("census", 0))
 
 
 def member_key(key: ShardKey, connection: str) -> Key:

@@ -242,11 +242,10 @@ class RoomStore(Protocol):
         """The member rows of those of `connections` that are still members."""
         ...
 
-    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> bool:
-        """Raise `sent` to `sent`, and set the count to `counted` and raise the version by one, if that is still as
-        `read`; whether it was.
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> None:
+        """Raise `sent` to `sent`, and set the count to `counted` if version and census are still as `read`.
 
-        Where the version has moved, or nothing was `counted`, `sent` alone is raised. `sent` never goes down.
+        Where one of them has moved, or nothing was `counted`, `sent` alone is raised. `sent` never goes down.
         """
         ...
 

@@ -137,7 +137,9 @@ class Shard:
     """The last seq that was posted to (or scheduled for) every member; None while a join is between its steps."""
     members: int
     version: int
-    """Rises with every change of `members`, so that a census can tell whether it still speaks of the present."""
+    """Rises after every join and leave, so that who has read the members can tell whether they are still the same."""
+    census: int = 0
+    """Rises whenever they were counted: of two counts of one version, the one begun later is the right one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,8 @@ class Broadcast:
             reached = entries[-1].seq
             failed = await self._deliver(key, entries, known.members, time_left)
             await self._defer(key, failed, reached, attempt=1, not_after=clock.now() + NOT_AFTER_MS)
-            raised = await store.advance(key, reached, counted, shard)
-            self._known.remember(key, replace(known, sent=reached, version=version + raised))
+            await store.advance(key, reached, counted, shard)
+            self._known.remember(key, replace(known, sent=reached))
             if reached >= last or time_left() < RESERVE:
                 return reached
 

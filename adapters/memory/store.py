@@ -296,15 +296,14 @@ class MemoryStore(RoomStore):
         members = self._members[key]
         return [members[it] for it in dict.fromkeys(connections) if it in members]
 
-    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> bool:
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> None:
         await self._answer()
         shard = self._shards.get(key) or Shard(None, 0, 0)
         raised = replace(shard, sent=sent if shard.sent is None else max(shard.sent, sent))
-        speaks = counted is not None and shard.version == (read.version if read else 0)
-        if counted is not None and speaks:
-            raised = replace(raised, members=counted, version=shard.version + 1)
+        as_read = (read.version, read.census) if read else (0, 0)
+        if counted is not None and (shard.version, shard.census) == as_read:
+            raised = replace(raised, members=counted, census=shard.census + 1)
         self._shards[key] = raised
-        return speaks
 
     async def _delete_member(self, key: ShardKey, connection: str, join_id: str) -> bool:
         """Delete a member row if it is this join's; whether it was."""

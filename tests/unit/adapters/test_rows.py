@@ -16,7 +16,11 @@ CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, 
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=")
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
 STANDING = Standing(banned=True, muted_until=1, kicked_at=2)
-SHARD: rows.Item = {"pk": {"S": str(KEY)}, "sk": {"S": "shard"}, **rows.values({"sent": 1, "members": 2, "version": 3})}
+SHARD: rows.Item = {
+    "pk": {"S": str(KEY)},
+    "sk": {"S": "shard"},
+    **rows.values({"sent": 1, "members": 2, "version": 3, "census": 4}),
+}
 
 READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = {
     "connection": (rows.read_connection, rows.connection_row(CONNECTION), CONNECTION),
@@ -36,7 +40,7 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
         rows.user_key("tea", "ada") | rows.values(rows.standing_row(STANDING)),
         STANDING,
     ),
-    "shard": (rows.read_shard, SHARD, Shard(sent=1, members=2, version=3)),
+    "shard": (rows.read_shard, SHARD, Shard(sent=1, members=2, version=3, census=4)),
     "member": (rows.read_member, rows.member_row(MEMBER, KEY), MEMBER),
     "entry": (rows.read_entry, rows.entry_row("tea", 5, ENTRY), ENTRY),
     "once": (rows.read_once, rows.once_row("ada", "request-1", ONCE), ONCE),
@@ -79,9 +83,10 @@ def test_a_later_releases_row_is_read(row: str) -> None:
         ("standing", "banned", Standing(banned=False, muted_until=1, kicked_at=2)),
         ("standing", "mutedUntil", Standing(banned=True, muted_until=0, kicked_at=2)),
         ("standing", "kickedAt", Standing(banned=True, muted_until=1, kicked_at=0)),
-        ("shard", "sent", Shard(sent=None, members=2, version=3)),
-        ("shard", "members", Shard(sent=1, members=0, version=3)),
-        ("shard", "version", Shard(sent=1, members=2, version=0)),
+        ("shard", "sent", Shard(sent=None, members=2, version=3, census=4)),
+        ("shard", "members", Shard(sent=1, members=0, version=3, census=4)),
+        ("shard", "version", Shard(sent=1, members=2, version=0, census=4)),
+        ("shard", "census", Shard(sent=1, members=2, version=3, census=0)),
         ("entry", "origin", Entry(1, "chat", 2, "ada", {"message": "hello"}, origin=None)),
         ("member", "v", MEMBER),
         ("entry", "v", ENTRY),

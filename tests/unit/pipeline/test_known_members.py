@@ -146,6 +146,22 @@ async def test_a_join_that_died_before_it_counted_is_made_good_by_its_next_try()
     assert shard.members == 2
 
 
+async def test_two_environments_know_one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one counts is no news to the other."""
+    world = World()
+    for name in ("ada", "bob"):
+        await world.connect(name)
+    await world.pump()
+    reads = Reads(world, monkeypatch)
+    environments = [KnownMembers(), KnownMembers()]
+    for number in range(6):
+        world.known["interactive"] = environments[number % 2]
+        await world.say("ada", f"{number}")
+        await world.pump()
+    assert world.messages("bob") == [f"{it}" for it in range(6)]
+    assert reads.count == 2
+
+
 async def test_they_are_read_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a death left without a new version is found then."""
     world = World()

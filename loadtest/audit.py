@@ -8,9 +8,9 @@ and nothing that nobody said.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from loadtest.plan import Message
@@ -85,13 +85,32 @@ class Audit:
     pushed: int = 0
     filled: int = 0
     findings: list[Finding] = field(default_factory=list)
+    more: dict[Kind, int] = field(default_factory=dict)
+    """Findings beyond those, by kind."""
 
     @property
     def violated(self) -> bool:
         return bool(self.findings)
 
     def count(self, kind: Kind) -> int:
-        return sum(it.kind == kind for it in self.findings)
+        return sum(it.kind == kind for it in self.findings) + self.more.get(kind, 0)
+
+    def shortened(self, limit: int) -> Audit:
+        """The same with so many findings at most; those beyond are counted."""
+        more = Counter(self.more) + Counter(it.kind for it in self.findings[limit:])
+        return replace(self, findings=self.findings[:limit], more=dict(more))
+
+    def __add__(self, other: Audit) -> Audit:
+        """Of other clients of the same run. What is wrong with the messages themselves, each has found."""
+        return Audit(
+            expected=self.expected + other.expected,
+            received=self.received + other.received,
+            duplicates=self.duplicates + other.duplicates,
+            pushed=self.pushed + other.pushed,
+            filled=self.filled + other.filled,
+            findings=list(dict.fromkeys([*self.findings, *other.findings])),
+            more=dict(Counter(self.more) + Counter(other.more)),
+        )
 
 
 def audit(messages: Iterable[Message], clients: Iterable[ClientLog]) -> Audit:

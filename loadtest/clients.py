@@ -1,23 +1,16 @@
-"""A simulated client: the SDK's session on a socket that calls back as it parses, without a task of its own.
-
-Parsing in the callback saves a queue and a task switch for every frame, a third of the cost of one.
-"""
+"""A simulated client: the SDK's session on a socket that calls back as it parses, without a task of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidHandshake, InvalidStatus
-from websockets.frames import CONT, TEXT, Frame
-from websockets.http11 import Response
-from websockets.protocol import Event as SocketEvent
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
@@ -28,12 +21,16 @@ from domain.events import Ack, Chat, Error, Joined, RoomStats, UserJoined, UserL
 from domain.protocol import SUBPROTOCOL
 from loadtest.audit import ClientLog, Membership, Receipt
 from loadtest.plan import Plan
+from loadtest.sockets import Socket
+from loadtest.token import Token
 
 __all__ = ["Desk", "LoadClient"]
 
 OPEN_WITHIN = 30.0
 """Seconds for a handshake: a storm of them takes its time."""
 CLOSE_WITHIN = 5.0
+UNKNOWN = "HTTP 401"
+"""Why it failed where a token is too old."""
 RECONNECT_WITHIN = 1.0
 """Seconds before a reconnect: full jitter."""
 SKIPPED = frozenset(it.type for it in (UserJoined, UserLeft, RoomStats, UserTyping))
@@ -45,6 +42,14 @@ class Desk(Protocol):
 
     def connected(self, client: int, now: float) -> None:
         """A client has a new socket: answers that it waited for on another will not come."""
+        ...
+
+    def disconnected(self, broken: bool, now: float) -> None:
+        """A client's socket is closed; `broken`: it did not want that."""
+        ...
+
+    def framed(self, kind: str, entries: int, now: float) -> None:
+        """A frame came: the type of its event, "" for none, and how many entries it pushed."""
         ...
 
     def receipt(self, chat: Chat) -> Receipt:
@@ -61,16 +66,17 @@ class Desk(Protocol):
 
 
 class LoadClient:
-    """One client in one room. Times are in seconds of the event loop's clock."""
+    """One client in one room. Times are in seconds of the machine's monotonic clock."""
 
-    def __init__(self, number: int, plan: Plan, desk: Desk, draw: random.Random) -> None:
+    __slots__ = (
+        *("connected_at", "connected_seconds", "failure", "log", "number", "reconnects", "room", "session"),
+        *("_began_at", "_desk", "_draw", "_ending", "_ids", "_plan", "_reconnecting", "_renewing", "_socket", "_token"),
+    )
+
+    def __init__(self, number: int, plan: Plan, desk: Desk, draw: random.Random, token: Token | None = None) -> None:
         self.number = number
         self.room = plan.room_of(number)
         self.log = ClientLog(f"load-{plan.name}-{number}")
-        self.frames: Counter[str] = Counter()
-        """By the type of their event; "" for what is none."""
-        self.entry_frames = 0
-        """Frames that carried pushed entries."""
         self.reconnects = 0
         self.failure: str | None = None
         """Why it could not connect."""
@@ -81,8 +87,9 @@ class LoadClient:
         self._plan = plan
         self._desk = desk
         self._draw = draw
+        self._token = token
         self._ids = 0
-        self._socket: _Socket | None = None
+        self._socket: Socket | None = None
         self._began_at = 0.0
         self._ending = False
         self._reconnecting: asyncio.Task[None] | None = None
@@ -99,11 +106,19 @@ class LoadClient:
 
     async def connect(self) -> bool:
         """Open the socket; where that fails, `failure` says why."""
+        credential = await self._token.current() if self._token is not None else None
+        self.failure = await self._open(credential)
+        if self.failure == UNKNOWN and self._token is not None and await self._token.renew(credential):
+            self.failure = await self._open(await self._token.current())
+        return self.failure is None
+
+    async def _open(self, credential: str | None) -> str | None:
+        """Why it failed."""
         self._began_at = _now()
-        url = with_query(self._plan.url, {"roomId": self.session.room, "userId": self.log.name})
+        query = {"roomId": self.session.room, "userId": self.log.name, "token": credential}
         try:
             await open_socket(
-                url,
+                with_query(self._plan.url, query),
                 subprotocols=[Subprotocol(SUBPROTOCOL)] if self._plan.dialect == "v1" else None,
                 compression=None,
                 ping_interval=None,
@@ -113,14 +128,12 @@ class LoadClient:
                 create_connection=self._make_socket,  # type: ignore[arg-type]  # it is only ever called
             )
         except InvalidStatus as error:
-            self.failure = f"HTTP {error.response.status_code}"
+            return f"HTTP {error.response.status_code}"
         except TimeoutError:
-            self.failure = f"no handshake within {OPEN_WITHIN:.0f} s"
+            return f"no handshake within {OPEN_WITHIN:.0f} s"
         except (OSError, InvalidHandshake) as error:
-            self.failure = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        else:
-            self.failure = None
-        return self.failure is None
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return None
 
     def write(self, frame: bytes) -> bool:
         """Hand a frame to the socket, if there is one."""
@@ -148,6 +161,20 @@ class LoadClient:
         if self._socket is not None:
             await self._socket.close()
 
+    def cut(self) -> None:
+        """Break the socket without a close frame, as a network does; the client comes back."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    def pause(self) -> None:
+        """Read nothing until `resume`, or until there is another socket."""
+        if self._socket is not None:
+            self._socket.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._socket is not None and not self._socket.transport.is_reading():
+            self._socket.transport.resume_reading()
+
     def vanish(self) -> None:
         """Be gone for good without a close frame, as who loses the network. From now on nothing is owed to it."""
         self._end()
@@ -157,7 +184,7 @@ class LoadClient:
 
     # ---- the socket's callbacks
 
-    def opened(self, socket: _Socket) -> None:
+    def opened(self, socket: Socket) -> None:
         """The handshake is done."""
         self._socket = socket
         self.connected_at = now = _now()
@@ -167,14 +194,10 @@ class LoadClient:
 
     def received(self, frame: bytes | bytearray | memoryview) -> None:
         """A message came."""
-        kind = _type_of(frame)
-        self.frames[kind] += 1
-        if kind in SKIPPED:
-            return
-        now = _now()
+        kind, now = _type_of(frame), _now()
         before = len(self.log.pushed)
-        released = self.session.receive(bytes(frame), now)
-        self.entry_frames += len(self.log.pushed) > before
+        released = () if kind in SKIPPED else self.session.receive(bytes(frame), now)
+        self._desk.framed(kind, len(self.log.pushed) - before, now)
         self._take(released, now)
 
     def lost(self) -> None:
@@ -183,6 +206,7 @@ class LoadClient:
         now = _now()
         if self.connected_at is not None:
             self.connected_seconds += now - self.connected_at
+        self._desk.disconnected(not self._ending, now)
         self._take(self.session.disconnected(), now)
         if self._ending:
             return
@@ -192,8 +216,8 @@ class LoadClient:
 
     # ---- private
 
-    def _make_socket(self, *args: Any, **options: Any) -> _Socket:
-        return _Socket(self, *args, **options)
+    def _make_socket(self, *args: Any, **options: Any) -> Socket:
+        return Socket(self, *args, **options)
 
     def _end(self) -> None:
         self._ending = True
@@ -253,42 +277,6 @@ class LoadClient:
         return f"{self.log.name}-{self._ids}"
 
 
-class _Socket(ClientConnection):
-    """Text messages go to the client as they are parsed; all else is the library's."""
-
-    def __init__(self, client: LoadClient, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._client = client
-        self._opened = False
-        self._parts: list[bytes | bytearray | memoryview] = []
-
-    def process_event(self, event: SocketEvent) -> None:
-        if not isinstance(event, Frame) or event.opcode not in {TEXT, CONT}:
-            super().process_event(event)
-            if isinstance(event, Response) and self.protocol.state is State.OPEN:
-                self._opened = True
-                self._client.opened(self)
-        elif event.opcode is TEXT and event.fin:
-            self._client.received(event.data)
-        else:
-            self._parts.append(event.data)
-            if event.fin:
-                whole = b"".join(self._parts)
-                self._parts.clear()
-                self._client.received(whole)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._opened:
-            self._client.lost()
-
-    def write(self, frame: bytes) -> None:
-        """Send a text message, unless the socket is closing. It waits for no buffer: these are small and few."""
-        if self.protocol.state is State.OPEN:
-            self.protocol.send_text(frame)
-            self.send_data()
-
-
 class _Typed(msgspec.Struct, frozen=True):
     type: str = ""
 
@@ -304,7 +292,7 @@ def _type_of(frame: bytes | bytearray | memoryview) -> str:
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return time.monotonic()  # an event loop's own may stand still for a turn, and tell but milliseconds
 
 
 _REPORTS: dict[type, Callable[[LoadClient, Any, float], None]] = {

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from array import array
 from collections.abc import Mapping, Sequence
 
 from client.outbox import RETRYABLE
-from domain.events import Ack, Chat, Error
+from domain.events import Ack, Chat, Error, Trace
 from domain.requests import ChatMessage, encode_request
 from loadtest.audit import Receipt
 from loadtest.clients import LoadClient
 from loadtest.plan import Message
+from loadtest.tally import Tally
 
 __all__ = ["Ledger"]
 
@@ -24,19 +24,18 @@ TRIES = 12
 
 
 class Ledger:
-    """What clients report, by message. Times are in seconds of the event loop's clock."""
+    """What clients report, by message. Times are in seconds of the machine's monotonic clock."""
 
-    def __init__(self, draw: random.Random) -> None:
+    def __init__(self, draw: random.Random, *, trace: bool = False) -> None:
         self.messages: list[Message] = []
         self.under_way: dict[str, Message] = {}
         """By clientId, those without an answer for good."""
         self.retries = 0
         self.last_arrival = 0.0
         """When any client was last given a message or an answer."""
-        self.latencies = array("d")
-        """From when it was due to each client's having it."""
-        self.acks = array("d")
-        """From when it was due to its ack."""
+        self.tally = Tally()
+        """Latencies and answers count from when a message was due."""
+        self._trace = trace
         self._draw = draw
         self._by_text: dict[str, Message] = {}
         self._receipts: dict[Receipt, Receipt] = {}
@@ -48,7 +47,10 @@ class Ledger:
 
     def send(self, message: Message, clients: Mapping[int, LoadClient], now: float) -> None:
         """Send a message, for the first time or again; one whose sender has no socket right now waits for it."""
-        frame = encode_request(ChatMessage(client_id=message.client_id, room_id=message.room, message=message.text))
+        request = ChatMessage(
+            client_id=message.client_id, room_id=message.room, message=message.text, trace=self._trace
+        )
+        frame = encode_request(request)
         self.under_way[message.client_id] = message
         message.again_at = now + REPLY_WITHIN
         message.tries += 1
@@ -56,6 +58,7 @@ class Ledger:
             message.again_at = now + 1.0
         elif message.sent_at is None:
             message.sent_at = now
+            self.tally.second(now).sent += 1
         else:
             self.retries += 1
 
@@ -74,23 +77,38 @@ class Ledger:
     # ---- what clients report
 
     def connected(self, client: int, now: float) -> None:
+        self.tally.second(now)
+        self.tally.open += 1
         for message in self.under_way.values():
             if message.sender == client:
                 message.again_at = now
 
+    def disconnected(self, broken: bool, now: float) -> None:
+        self.tally.second(now).errors += broken
+        self.tally.open -= 1
+
+    def framed(self, kind: str, entries: int, now: float) -> None:
+        self.tally.framed(kind, entries, now)
+
+    def message(self, chat: Chat) -> Message | None:
+        """Which message this is, unless it is none of the plan's."""
+        return self._by_text.get(chat.message)
+
     def receipt(self, chat: Chat) -> Receipt:
-        message = self._by_text.get(chat.message)
+        message = self.message(chat)
         text = chat.message if message is None else message.text
         receipt = Receipt(chat.room_id, chat.epoch, chat.seq, text)
         return self._receipts.setdefault(receipt, receipt)
 
     def delivered(self, chat: Chat, now: float) -> None:
         self.last_arrival = now
-        message = self._by_text.get(chat.message)
+        message = self.message(chat)
         if message is not None:
             message.received += 1
             message.last_at = now
-            self.latencies.append(now - message.due)
+            self.tally.delivered(now, now - message.due)
+            if isinstance(chat.trace, Trace):
+                self.tally.traced(chat.trace, message.due, now)
 
     def acknowledged(self, ack: Ack, now: float) -> None:
         self.last_arrival = now
@@ -98,9 +116,10 @@ class Ledger:
         if message is not None:
             message.acknowledged_at = now
             message.epoch, message.seq = ack.epoch, ack.seq
-            self.acks.append(now - message.due)
+            self.tally.answered(now, now - message.due)
 
     def refused(self, error: Error, now: float) -> None:
+        self.tally.second(now).errors += 1
         message = self.under_way.get(error.client_id or "")
         if message is None:
             return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +14,17 @@ from rich.table import Table
 
 from loadtest.audit import Audit
 from loadtest.cost import Cost
+from loadtest.counts import Circumstances, Counts, Owed
+from loadtest.histogram import encoded, new_histogram, percentiles, record
 from loadtest.plan import Message, Plan
+from loadtest.result import STAGES
+from loadtest.series import Series
 from loadtest.status import Status
 
-__all__ = ["Report", "percentiles"]
+__all__ = ["FINDINGS", "Report"]
 
-LONGEST_US = 3_600_000_000
-"""One hour, in microseconds: the longest latency that is told apart."""
-SIGNIFICANT_DIGITS = 3
+FINDINGS = 100
+"""How many the JSON names; all are counted."""
 
 
 @dataclass(slots=True)
@@ -27,25 +32,18 @@ class Report:
     """The result of one run. Times are in seconds unless a name says otherwise."""
 
     plan: Plan
+    circumstances: Circumstances
+    processes: int
     audit: Audit
-    connected: int
+    counts: Counts
     connects_per_second: float
-    failures: Counter[str]
-    """Why clients could not connect, or were not welcomed."""
     messages: Sequence[Message]
-    retries: int
-    unanswered: int
-    members: dict[str, int]
+    owed: Sequence[Owed]
+    members: Mapping[str, int]
     """Room → clients in it when the sending began."""
-    latencies: Sequence[float]
-    acks: Sequence[float]
+    series: Series
     seconds: float
     """From the first message's due time to the last arrival."""
-    frames: Counter[str]
-    """By the type of their event."""
-    entry_frames: int
-    """Frames that carried pushed entries."""
-    reconnects: int
     before: Status | None = None
     ready: Status | None = None
     after: Status | None = None
@@ -53,8 +51,16 @@ class Report:
     cost: Cost | None = None
 
     @property
+    def connected(self) -> int:
+        return self.counts.connected
+
+    @property
     def acknowledged(self) -> int:
-        return len(self.acks)
+        return sum(it.acknowledged_at is not None for it in self.messages)
+
+    @property
+    def unanswered(self) -> int:
+        return sum(it.acknowledged_at is None and it.refusal is None for it in self.messages)
 
     @property
     def proves_nothing(self) -> bool:
@@ -63,7 +69,9 @@ class Report:
 
     def warnings(self) -> list[str]:
         """What is no finding of the audit, and should not be overlooked; a sentence each."""
-        said = [f"{count} clients could not take part: {why}" for why, count in self.failures.items()]
+        said = [f"{count} clients could not take part: {why}" for why, count in self.counts.failures.items()]
+        if self.circumstances.interrupted:
+            said.append("the run was interrupted; what had been sent by then is told here")
         if self.unanswered:
             said.append(f"{self.unanswered} messages got no answer, so nothing is owed for them")
         queue = self._queue()
@@ -77,29 +85,46 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The keys that commands promise, and more."""
-        audit = self.audit
-        sent = sum(it.sent_at is not None for it in self.messages)
+        audit, counts, plan = self.audit, self.counts, self.plan
         refusals = Counter(it.refusal for it in self.messages if it.refusal is not None)
-        per_frame = audit.pushed / self.entry_frames if self.entry_frames else 0.0
+        per_frame = audit.pushed / counts.entry_frames if counts.entry_frames else 0.0
+        last = self._times_to_last()
         return {
-            "clients": {
-                "asked": self.plan.clients,
-                "connected": self.connected,
-                "failed": self.plan.clients - self.connected,
-                "connects_per_s": round(self.connects_per_second, 1),
-                "reconnects": self.reconnects,
-                "failures": dict(self.failures),
+            "name": plan.name,
+            "profile": plan.profile,
+            "began_at": self.circumstances.began_at.isoformat(timespec="seconds"),
+            "interrupted": self.circumstances.interrupted,
+            "audit": "violated" if audit.violated else "clean",
+            "findings": [str(it) for it in audit.findings[:FINDINGS]],
+            "warnings": self.warnings(),
+            "machine": self._machine(),
+            "target": {
+                "url": plan.url,
+                "twin": self.before is not None,
+                "settings": self.before.settings if self.before is not None else None,
             },
-            "rooms": self.plan.rooms,
-            "dialect": self.plan.dialect,
+            "clients": {
+                "asked": plan.clients,
+                "connected": self.connected,
+                "failed": plan.clients - self.connected,
+                "connects_per_s": round(self.connects_per_second, 1),
+                "reconnects": counts.reconnects,
+                "failures": dict(counts.failures),
+                "processes": self.processes,
+                "kb_each": round(counts.grown_kb / plan.clients, 1),
+            },
+            "rooms": plan.rooms,
+            "dialect": plan.dialect,
             "seconds": round(self.seconds, 3),
+            "phases": [it.as_json() for it in self.series.stretches],
+            "held_rate": self.series.held_rate(),
             "messages": {
                 "planned": len(self.messages),
-                "sent": sent,
+                "sent": sum(it.sent_at is not None for it in self.messages),
                 "acknowledged": self.acknowledged,
-                "refused": sum(refusals.values()),
+                "refused": refusals.total(),
                 "unanswered": self.unanswered,
-                "retries": self.retries,
+                "retries": counts.retries,
                 "refusals": dict(refusals),
             },
             "deliveries": {
@@ -115,25 +140,31 @@ class Report:
                 "per_s": round(audit.received / self.seconds, 1) if self.seconds > 0 else 0.0,
             },
             "frames": {
-                "received": self.frames.total(),
+                "received": counts.frames.total(),
                 "entries_per_frame": round(per_frame, 2),
-                "by_type": dict(self.frames.most_common()),
+                "by_type": dict(counts.frames.most_common()),
             },
-            "latency_ms": percentiles(self.latencies),
-            "ack_ms": percentiles(self.acks),
-            "time_to_last_ms": percentiles(self._times_to_last()),
+            "latency_ms": percentiles(self.series.latency),
+            "ack_ms": percentiles(counts.acks),
+            "time_to_last_ms": percentiles(_sum(last.values())),
+            "sizes": self._sizes(last),
+            "stages_ms": {it: percentiles(counts.stages[it]) for it in STAGES if it in counts.stages} or None,
             "posts": self._posts(),
             "queue": self._queue(),
+            "units": self._units(),
             "cost_usd": self._cost(),
-            "audit": "violated" if audit.violated else "clean",
+            "series": self.series.as_json(),
+            "histograms": {
+                "latency": encoded(self.series.latency),
+                "ack": encoded(counts.acks),
+                "time_to_last": encoded(_sum(last.values())),
+            },
         }
 
     def table(self) -> Table:
         """The same for people."""
         it = self.as_json()
-        table = Table(
-            title=f"{self.plan.clients} clients, {self.plan.rooms} rooms, {self.plan.rate:g} messages a second"
-        )
+        table = Table(title=f"{self.plan.clients} clients, {self.plan.rooms} rooms, {len(self.messages)} messages")
         table.add_column("")
         table.add_column("", justify="right")
         deliveries = it["deliveries"]
@@ -164,24 +195,55 @@ class Report:
             rows.append(("queue messages (dead · left)", f"{queue['sent']:,} ({queue['dead']} · {queue['left']})"))
         if it["cost_usd"] is not None and it["cost_usd"]["per_million_deliveries"] is not None:
             rows.append(("cost of a million deliveries, $", f"{it['cost_usd']['per_million_deliveries']:.2f}"))
+        if any(stretch.phase.probes for stretch in self.series.stretches):
+            held = it["held_rate"]
+            rows.append(("highest rate that held, messages a second", f"{held:g}" if held is not None else "none"))
         rows.append(("audit", "[bold red]violated[/]" if self.audit.violated else "[bold green]clean[/]"))
         for name, value in rows:
             table.add_row(name, str(value))
         return table
 
-    def _times_to_last(self) -> Iterable[float]:
+    def _machine(self) -> dict[str, Any]:
+        return {
+            "cpus": os.cpu_count(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "load": list(self.circumstances.load),
+        }
+
+    def _times_to_last(self) -> dict[int, HdrHistogram]:
+        """By members of the room when the sending began: from when a message was due to the last that is owed it."""
+        owed: dict[tuple[str, int], list[Owed]] = {}
+        for place in self.owed:
+            owed.setdefault((place.room, place.epoch), []).append(place)
+        found: dict[int, HdrHistogram] = {}
+        for it in self.messages:
+            if it.acknowledged_at is not None:
+                clients = sum(place.clients for place in owed.get((it.room, it.epoch), ()) if place.head < it.seq)
+                if 0 < clients <= it.received:
+                    record(found.setdefault(self.members[it.room], new_histogram()), it.last_at - it.due)
+        return found
+
+    def _sizes(self, last: Mapping[int, HdrHistogram]) -> list[dict[str, Any]]:
         return [
-            it.last_at - it.due
-            for it in self.messages
-            if it.acknowledged_at is not None and 0 < self.members[it.room] <= it.received
+            {"members": members, "messages": last[members].get_total_count(), **percentiles(last[members])}
+            for members in sorted(last)
         ]
 
+    def _units(self) -> dict[str, float] | None:
+        if self.before is None or self.after is None or "units" not in self.after.raw:
+            return None
+        then, now = self.before.raw.get("units", {}), self.after.raw["units"]
+        return {it: now[it] - then.get(it, 0) for it in ("read", "write")}
+
     def _posts(self) -> dict[str, int] | None:
-        posts = self._growth("posts", ("sent", "gone", "throttled", "failed"))
-        if posts is None or self.before is None or self.ready is None:
+        if self.before is None or self.after is None:
+            return None
+        posts = self.after.posts_since(self.before)
+        if self.ready is None:
             return posts
         # What it took to connect everybody: in proportion to the clients, not to their square.
-        return {**posts, "at_ready": self.ready.count("posts", "sent") - self.before.count("posts", "sent")}
+        return {**posts, "at_ready": self.ready.posts_since(self.before)["sent"]}
 
     def _growth(self, part: str, names: Sequence[str]) -> dict[str, int] | None:
         if self.before is None or self.after is None:
@@ -207,12 +269,8 @@ class Report:
         }
 
 
-def percentiles(seconds: Iterable[float]) -> dict[str, float | None]:
-    """p50, p95, p99 and max in milliseconds, to three digits; None where there is nothing to tell."""
-    histogram = HdrHistogram(1, LONGEST_US, SIGNIFICANT_DIGITS)
-    for it in seconds:
-        histogram.record_value(min(LONGEST_US, max(1, round(it * 1e6))))
-    if not histogram.get_total_count():
-        return {"p50": None, "p95": None, "p99": None, "max": None}
-    values = {f"p{it}": histogram.get_value_at_percentile(it) / 1000 for it in (50, 95, 99)}
-    return {**values, "max": histogram.get_max_value() / 1000}
+def _sum(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
+    total = new_histogram()
+    for it in histograms:
+        total.add(it)
+    return total

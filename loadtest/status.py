@@ -9,12 +9,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
-__all__ = ["Status", "read_status", "wait_until_idle"]
+__all__ = ["POSTS", "Status", "read_status", "wait_until_idle"]
 
 ANSWER_WITHIN = 10.0
 IDLE_WITHIN = 90.0
 """Seconds for queues and `$disconnect`s to drain."""
 POLL_SECONDS = 0.25
+POSTS = ("sent", "gone", "throttled", "failed")
+"""What becomes of a post."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,24 @@ class Status:
         return sum(it["billed_ms"] for it in self._functions.values())
 
     @property
+    def depths(self) -> dict[str, int]:
+        """Lane → messages in its queue, dead ones aside."""
+        queues = self.raw.get("queues", {})
+        return {lane: it["visible"] + it["in_flight"] + it["delayed"] for lane, it in queues.items()}
+
+    def posts_since(self, before: Status) -> dict[str, int]:
+        """What became of the posts since then."""
+        return {it: self.count("posts", it) - before.count("posts", it) for it in POSTS}
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """Lanes, limits and the throttle, where it states them."""
+        return self.raw.get("settings")
+
+    @property
     def waiting(self) -> int:
         """Messages in the queues, dead ones aside."""
-        return sum(it["visible"] + it["in_flight"] + it["delayed"] for it in self.raw.get("queues", {}).values())
+        return sum(self.depths.values())
 
     @property
     def dead(self) -> int:

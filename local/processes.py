@@ -16,6 +16,7 @@ from typing import Self
 
 __all__ = ["Child"]
 
+LINE_BYTES = 64 * 1024
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 
@@ -28,8 +29,8 @@ class Child:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def start(cls, *command: str | Path, environ: Mapping[str, str], log: Path) -> Self:
-        """Run `command`, its output appended to `log`.
+    async def start(cls, *command: str | Path, environ: Mapping[str, str], log: Path, limit: int = LINE_BYTES) -> Self:
+        """Run `command`, its output appended to `log`. It may send lines of `limit` bytes.
 
         Of this process's environment it inherits what speaks of the machine and the interpreter, nothing of AWS.
         """
@@ -42,7 +43,7 @@ class Child:
                 *command, stdin=theirs.fileno(), stdout=output, stderr=output, env={**inherited, **environ}
             )
             try:
-                reader, writer = await asyncio.open_unix_connection(sock=own.dup())
+                reader, writer = await asyncio.open_unix_connection(sock=own.dup(), limit=limit)
             except BaseException:  # cancelled here, nobody would know of the child
                 process.kill()
                 await process.wait()

@@ -4,67 +4,128 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import uvloop
 from rich.console import Console
 
-from client.session import Dialect
 from domain.errors import BadSetting
-from loadtest.bars import Bars
-from loadtest.plan import Plan, reserve_sockets
+from loadtest.crew import Credential
+from loadtest.plan import Plan, split
+from loadtest.profile import Changes, plan_from
+from loadtest.progress import Progress
 from loadtest.report import Report
 from loadtest.run import run
 
-__all__ = ["measure"]
+__all__ = ["Options", "measure"]
 
 FINDINGS = 20
-"""How many the audit names."""
+"""How many the audit names for people."""
 START_WITHIN = 90.0
 STOP_WITHIN = 40.0
 """Seconds for a twin of its own."""
+INTERRUPTED = 130
+"""The exit status after a second interrupt, as a shell has it."""
 
 
-def measure(
-    *,
-    url: str | None,
-    clients: int,
-    rooms: int,
-    rate: float,
-    seconds: float,
-    ramp: float,
-    dialect: str,
-    json_file: str | None,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command's options; None where one was not given."""
+
+    url: str | None = None
+    profile: str | None = None
+    clients: int | None = None
+    rooms: int | None = None
+    rate: float | None = None
+    seconds: float | None = None
+    ramp: float | None = None
+    dialect: str | None = None
+    processes: int | None = None
+    token: str | None = None
+    token_command: str | None = None
+    json_file: str | None = None
+    html_file: str | None = None
+
+    def plan(self) -> Plan:
+        """Raises `BadSetting`."""
+        given = {it: getattr(self, it) for it in ("clients", "rooms", "rate", "seconds", "ramp", "dialect")}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.profile is None:
+            return Plan(self.url or "", **{"rate": 5.0, **given})
+        if self.rooms is not None:
+            raise BadSetting(f"--rooms {self.rooms}: --profile says which rooms there are; leave one of them out")
+        if self.dialect is not None and self.dialect not in {"v1", "recipe"}:
+            raise BadSetting(f"--dialect {self.dialect}: it must be v1 or recipe")
+        return plan_from(self.profile, self.url or "", Changes(**given))
+
+    def credential(self) -> Credential:
+        """Raises `BadSetting`."""
+        if self.token is not None and self.token_command is not None:
+            raise BadSetting("--token and --token-command: both say what to show; leave one of them out")
+        return Credential(self.token, self.token_command)
+
+
+def measure(options: Options) -> int:
     """Carry out a load test; returns the exit status. Raises `BadSetting`."""
-    plan = Plan(
-        url or "",
-        clients=clients,
-        rooms=rooms,
-        rate=rate,
-        seconds=seconds,
-        ramp=ramp,
-        dialect=cast("Dialect", dialect),
-    )
-    reserve_sockets(plan.clients)
-    if json_file not in {None, "-"} and not Path(str(json_file)).resolve().parent.is_dir():
-        raise BadSetting(f"--json {json_file}: there is no such folder")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report = runner.run(_run(plan, own=url is None))
-    _print(report, json_file)
+    plan, credential = options.plan(), options.credential()
+    split(plan.clients, options.processes)
+    _check_file("--json", options.json_file)
+    _check_file("--html", options.html_file)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            report = runner.run(_run(plan, credential, options))
+    except asyncio.CancelledError:
+        print("roomcast: interrupted; there is no report", file=sys.stderr)
+        return INTERRUPTED
+    _print(report, options)
     return 1 if report.audit.violated or report.proves_nothing else 0
 
 
-async def _run(plan: Plan, *, own: bool) -> Report:
-    with Bars() as bars:
-        if not own:
-            return await run(plan, bars.show)
+async def _run(plan: Plan, credential: Credential, options: Options) -> Report:
+    with Progress() as progress, _interrupts(progress) as interrupt:
+
+        async def run_at(plan: Plan) -> Report:
+            return await run(
+                plan,
+                progress.show,
+                live=progress.second,
+                processes=options.processes,
+                credential=credential,
+                interrupt=interrupt,
+            )
+
+        if options.url is not None:
+            return await run_at(plan)
         async with _own_twin() as url:
-            return await run(plan.at(url), bars.show)
+            return await run_at(plan.at(url))
+
+
+@contextmanager
+def _interrupts(progress: Progress) -> Iterator[asyncio.Event]:
+    """Set by the first SIGINT or SIGTERM within the block; the second ends the task."""
+    interrupt = asyncio.Event()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def heed() -> None:
+        if interrupt.is_set() and task is not None:
+            task.cancel()
+        else:
+            interrupt.set()
+            progress.say("interrupted: sending ends, what is under way may arrive; once more ends without a report")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for it in signals:
+        loop.add_signal_handler(it, heed)
+    try:
+        yield interrupt
+    finally:
+        for it in signals:
+            loop.remove_signal_handler(it)
 
 
 @asynccontextmanager
@@ -97,18 +158,27 @@ async def _own_twin() -> AsyncIterator[str]:
             await process.wait()
 
 
-def _print(report: Report, json_file: str | None) -> None:
-    text = json.dumps(report.as_json(), indent=2)
-    if json_file == "-":
-        print(text)
-    elif json_file is not None:
-        Path(json_file).write_text(text + "\n")
-    if json_file != "-" or sys.stderr.isatty():
-        Console(stderr=json_file == "-").print(report.table())
+def _check_file(option: str, name: str | None) -> None:
+    if name is not None and name != "-" and not Path(name).resolve().parent.is_dir():
+        raise BadSetting(f"{option} {name}: there is no such folder; make it, or name a file elsewhere")
+
+
+def _print(report: Report, options: Options) -> None:
+    result = report.as_json()
+    if options.json_file == "-":
+        print(json.dumps(result, indent=2))
+    elif options.json_file is not None:
+        Path(options.json_file).write_text(json.dumps(result, indent=2) + "\n")
+    if options.html_file is not None:
+        from loadtest.page import write_page  # noqa: PLC0415  # plotly takes its time
+
+        write_page([result], Path(options.html_file))
+    if options.json_file != "-" or sys.stderr.isatty():
+        Console(stderr=options.json_file == "-").print(report.table())
     for warning in report.warnings():
         print(f"roomcast: {warning}", file=sys.stderr)
     findings = report.audit.findings
     for finding in findings[:FINDINGS]:
         print(f"roomcast: {finding}", file=sys.stderr)
-    if len(findings) > FINDINGS:
-        print(f"roomcast: and {len(findings) - FINDINGS} more", file=sys.stderr)
+    if (more := len(findings) - FINDINGS + sum(report.audit.more.values())) > 0:
+        print(f"roomcast: and {more} more", file=sys.stderr)

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from client.connection import with_query
 from domain.protocol import SUBPROTOCOL
-from loadtest.bench.children import BenchError
+from loadtest.bench.errors import BenchError
 from loadtest.bench.seats import SEAT
 
 __all__ = ["Audience"]

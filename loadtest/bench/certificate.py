@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from loadtest.bench.children import BenchError
+from loadtest.bench.errors import BenchError
 
 __all__ = ["make_certificate"]
 

@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,15 +25,18 @@ from adapters.sqs import SqsQueue
 from domain.fanout import jobs_for, lane_of
 from domain.lanes import LANES
 from domain.rooms import Entry, Ring, Room, Rules
-from loadtest.bench.children import BenchError, Peer, start
+from loadtest.bench.environ import ENVIRON
+from loadtest.bench.errors import BenchError
 from loadtest.bench.posters import TEXT
 from loadtest.bench.seats import put_rows, seat
-from loadtest.cost import LAMBDA_GB, MEMBER_BYTES, PRICES
+from loadtest.children import Peer, start
+from loadtest.cost import PRICES, WORKER_GB
 from loadtest.run import Watch
 from local.cloud import REGION, Cloud
 from local.event_source import EventSource
 from local.functions import Function
 from local.twin import WORKER
+from local.units import sum_units
 
 __all__ = ["GrowthRow", "Usage", "measure_growth"]
 
@@ -44,6 +47,8 @@ READY_WITHIN = 60.0
 SERVED_WITHIN = 120.0
 """Seconds for one broadcast."""
 POLL_SECONDS = 0.02
+WARM_BROADCASTS = 3
+"""So that most environments have served most shards before it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,9 @@ class Usage:
     dynamodb: int
     sqs: int
     """Requests: the workers', and their mappings' that were not in vain."""
+    read_units: float
+    write_units: float
+    """DynamoDB's, as the twin counts them."""
     memory_mb: float
     """The largest that a worker ever was."""
 
@@ -66,6 +74,8 @@ class Usage:
             self.invocations - before.invocations,
             self.dynamodb - before.dynamodb,
             self.sqs - before.sqs,
+            self.read_units - before.read_units,
+            self.write_units - before.write_units,
             self.memory_mb,
         )
 
@@ -84,6 +94,7 @@ class GrowthRow:
     sqs_requests: float
     dynamodb_requests: float
     read_units: float
+    """A quiet room's: the members are read anew when somebody comes or goes, and once a minute."""
     usd_per_million: float
     """A million deliveries at list prices."""
     memory_mb: float
@@ -92,16 +103,15 @@ class GrowthRow:
     @classmethod
     def of(cls, members: int, shards: int, broadcasts: int, used: Usage) -> GrowthRow:
         """`used` by so many broadcasts, the doorbells included."""
-        # A shard is asked for its row, its members, and a page of the log.
-        reads = shards * 2 + sum(-(-it * MEMBER_BYTES // 4096) for it in _spread(members, shards))
         sqs, dynamodb = used.sqs / broadcasts, used.dynamodb / broadcasts
+        reads, writes = used.read_units / broadcasts, used.write_units / broadcasts
         cost = (
             members * PRICES["websocket message"]
             + used.invocations / broadcasts * PRICES["lambda request"]
-            + used.billed_ms / 1000 / broadcasts * LAMBDA_GB * PRICES["lambda GB-second"]
+            + used.billed_ms / 1000 / broadcasts * WORKER_GB * PRICES["lambda GB-second"]
             + sqs * PRICES["sqs request"]
             + reads * PRICES["dynamodb read unit"]
-            + shards * PRICES["dynamodb write unit"]
+            + writes * PRICES["dynamodb write unit"]
         )
         return cls(
             members=members,
@@ -139,7 +149,7 @@ async def _workers(folder: Path) -> AsyncIterator[_Workers]:
     state = folder / "growth"
     state.mkdir()
     async with AsyncExitStack() as running:
-        sink = await running.enter_async_context(start("sink", "loadtest.bench.sink", folder=folder))
+        sink = await running.enter_async_context(start("sink", "loadtest.bench.sink", folder=folder, environ=ENVIRON))
         endpoint = (await sink.read(READY_WITHIN))["endpoint"]
         cloud = await running.enter_async_context(Cloud(state))
         queues = await cloud.create_queues(PREFIX, lanes.values())
@@ -195,7 +205,8 @@ class _Workers:
         tables, shard_limit = self._settings.tables, Rules().shard_limit
         room = await seat(self._cloud.dynamodb, tables, ROOM, newcomers, shard_limit)
         self._members = members
-        await self._broadcast(room)  # who has not served a room of this size pays for it once
+        for _ in range(WARM_BROADCASTS):  # who has not served a room of this size pays for it once
+            await self._broadcast(room)
         before = self._usage()
         for _ in range(broadcasts):
             await self._broadcast(room)
@@ -232,6 +243,7 @@ class _Workers:
     def _usage(self) -> Usage:
         pids = [pid for it in self._functions for pid in it.pids]
         calls = sum((it.tally.calls for it in self._functions), Counter[str]())
+        units = sum_units(it.tally.units for it in self._functions)
         mappings = sum(it.tally.receives - it.tally.empty_receives + it.tally.deletes for it in self._sources)
         return Usage(
             cpu_seconds=sum(map(_cpu_seconds, pids)),
@@ -239,12 +251,10 @@ class _Workers:
             invocations=sum(it.tally.invocations for it in self._functions),
             dynamodb=_requests(calls, "dynamodb."),
             sqs=_requests(calls, "sqs.") + mappings + self._sends,
+            read_units=units["read"],
+            write_units=units["write"],
             memory_mb=max(map(_memory_mb, pids)),
         )
-
-
-def _spread(members: int, shards: int) -> Iterable[int]:
-    return (members // shards + (it < members % shards) for it in range(shards))
 
 
 def _requests(calls: Counter[str], service: str) -> int:

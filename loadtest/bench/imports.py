@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.bench.children import BenchError
+from loadtest.bench.errors import BenchError
 from loadtest.run import Watch
 
 __all__ = ["handler_modules", "measure_imports"]

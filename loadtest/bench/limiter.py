@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.bench.children import BenchError
+from loadtest.bench.errors import BenchError
 from loadtest.bench.packing import RAMP, clean
 from loadtest.bench.stage import ANSWER_WITHIN, start_stage
 from loadtest.plan import Plan

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.bench.children import BenchError
+from loadtest.bench.errors import BenchError
 from loadtest.bench.stage import ANSWER_WITHIN, start_stage
 from loadtest.plan import Plan
 from loadtest.report import Report

@@ -32,8 +32,8 @@ from adapters.settings import Settings
 from domain.fanout import encode_entry
 from domain.ports import Ports
 from domain.rooms import Entry, Rules
-from loadtest.bench.children import parent
 from loadtest.bench.recipe import management_client, post_to_all
+from loadtest.children import parent
 from pipeline.batch import Worker
 from pipeline.worker import read_record
 from services.caller import Caller

@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.bench import children
+from loadtest import children
 from loadtest.bench.certificate import make_certificate
-from loadtest.bench.children import BenchError
+from loadtest.bench.environ import ENVIRON
+from loadtest.bench.errors import BenchError
 from loadtest.bench.posters import CONTENDERS
 from loadtest.run import Watch
 
@@ -48,9 +49,10 @@ async def measure_posts(
     turns: list[Turn] = []
     watch(part, 0, rounds * len(CONTENDERS))
     pem = [await make_certificate(folder)] if tls else []
-    environ = {"AWS_CA_BUNDLE": str(pem[0])} if pem else {}
+    environ = {**ENVIRON, **({"AWS_CA_BUNDLE": str(pem[0])} if pem else {})}
     async with AsyncExitStack() as running:
-        sink = await running.enter_async_context(children.start("sink", "loadtest.bench.sink", *pem, folder=folder))
+        started = children.start("sink", "loadtest.bench.sink", *pem, folder=folder, environ=ENVIRON)
+        sink = await running.enter_async_context(started)
         endpoint = (await sink.read(READY_WITHIN))["endpoint"]
         posters = {}
         for name in CONTENDERS:

@@ -18,8 +18,9 @@ from typing import Any
 
 from domain.events import Chat, encode_event
 from loadtest.bench.audience import Audience
-from loadtest.bench.children import BenchError, Peer
+from loadtest.bench.errors import BenchError
 from loadtest.bench.stage import ANSWER_WITHIN, RECIPE_SECONDS, start_stage
+from loadtest.children import Peer
 from loadtest.plan import reserve_sockets
 from loadtest.run import Watch
 from loadtest.status import wait_until_idle

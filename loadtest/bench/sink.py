@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import uvloop
 
-from loadtest.bench.children import parent, serve_parent
+from loadtest.children import parent, serve_parent
 
 __all__ = ["ANSWER", "Sink", "main"]
 

@@ -27,9 +27,10 @@ from adapters.rows import Item
 from adapters.settings import table_names
 from domain.lanes import LANES, override_lanes
 from domain.rooms import Rules
-from loadtest.bench.children import Peer, parent, serve_parent, start
+from loadtest.bench.environ import ENVIRON
 from loadtest.bench.recipe import table_definition
 from loadtest.bench.seats import SeatingGateway, members_of, put_rows, seat
+from loadtest.children import Peer, parent, serve_parent, start
 from local.functions import Function
 from local.twin import PREFIX, Twin
 
@@ -50,7 +51,7 @@ async def start_stage(folder: Path, *lane_settings: str) -> AsyncIterator[tuple[
     """The stage in a process of its own, and its WebSocket URL. What it stores is in a new folder within `folder`."""
     state = tempfile.mkdtemp(dir=folder, prefix="twin-")
     command = ("twin", "loadtest.bench.stage", state, *lane_settings)
-    async with start(*command, folder=folder, stop_within=STOP_WITHIN) as peer:
+    async with start(*command, folder=folder, stop_within=STOP_WITHIN, environ=ENVIRON) as peer:
         yield peer, (await peer.read(START_WITHIN))["ws"]
 
 

@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import math
 import random
+from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
+from domain.events import Chat
 from loadtest.audit import Audit, audit
 from loadtest.clients import LoadClient
 from loadtest.ledger import Ledger
@@ -32,12 +34,27 @@ CLIENT_TICKS = 10
 """Every so many ticks the clients' own clocks are looked at."""
 
 
+class CrowdLedger(Ledger):
+    """Keeps each latency as it came, so that those of a stretch of time can be looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(0))
+        self.latencies = array("d")
+        """In seconds, from when a message was due to each client's having it."""
+
+    def delivered(self, chat: Chat, now: float) -> None:
+        message = self.message(chat)
+        if message is not None:
+            self.latencies.append(now - message.due)
+        super().delivered(chat, now)
+
+
 class Crowd:
     """So many clients, spread over so many rooms; they come when `join` lets them in, and are there until the end."""
 
     def __init__(self, url: str, clients: int, rooms: int = 1) -> None:
         self._plan = Plan(url, clients=clients, rooms=rooms, rate=1, seconds=10_000)
-        self.ledger = Ledger(random.Random(0))
+        self.ledger = CrowdLedger()
         self.sent: list[Message] = []
         self.clients: dict[int, LoadClient] = {}
         self._coming: Iterator[Message] = iter(())

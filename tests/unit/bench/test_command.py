@@ -59,8 +59,9 @@ async def test_rooms_that_grow_and_rooms_beside_them(tmp_path: Path) -> None:
     result = await measure("growth,isolation", tmp_path)
     assert set(result) == {"machine", "quick", "growth", "isolation"}
     assert [it["members"] for it in result["growth"]] == [10, 20]
-    # One shard: its row, its log, its members, and that it is served; a doorbell sent, received and deleted.
-    assert all((it["dynamodb_requests"], it["sqs_requests"]) == (4, 3) for it in result["growth"])
+    # One shard: its log, its row, its members unless they are known, and that it is served; a doorbell sent, received
+    # and deleted.
+    assert all(3 <= it["dynamodb_requests"] <= 4 and it["sqs_requests"] == 3 for it in result["growth"])
     assert all(it["memory_mb"] > 1 for it in result["growth"])
     assert result["isolation"]["large_posts_per_s"] > 0
 

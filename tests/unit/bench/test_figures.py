@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from loadtest.audit import Audit, Finding
-from loadtest.bench.children import BenchError
+from loadtest.bench.errors import BenchError
 from loadtest.bench.growth import GrowthRow, Usage
 from loadtest.bench.isolation import Isolation
 from loadtest.bench.limiter import Limiter, Reading
@@ -21,8 +21,10 @@ from loadtest.bench.posters import CONTENDERS
 from loadtest.bench.posting import Turn, per_cpu_second
 from loadtest.bench.report import Figures, Machine
 from loadtest.bench.room import RoomRow
+from loadtest.counts import Circumstances, Counts
 from loadtest.plan import Message, Plan
 from loadtest.report import Report
+from loadtest.series import Series
 
 MACHINE = Machine(cpu="an abacus", cores=2, python="3.11.7", date="2026-01-01T00:00:00+00:00", load=0.5)
 DOCUMENT = Path(__file__).parents[3] / "docs/benchmarks.md"
@@ -159,22 +161,23 @@ def test_this_machine() -> None:
 
 
 def report(*findings: Finding, acknowledged: bool = True) -> Report:
+    message = Message("m", "r", "t", 0, due=0.0, sent_at=0.0)
+    if acknowledged:
+        message.acknowledged_at = 0.01
+    else:
+        message.refusal = "MUTED"
     return Report(
         plan=Plan("ws://h/dev", clients=10),
         audit=Audit(expected=20, received=20, pushed=20, findings=list(findings)),
-        connected=10,
+        circumstances=Circumstances.now(),
+        processes=1,
+        counts=Counts(connected=10, frames=Counter({"batch": 20}), entry_frames=5),
         connects_per_second=100,
-        failures=Counter(),
-        messages=[Message("m", "r", "t", 0, due=0.0)],
-        retries=0,
-        unanswered=0,
+        messages=[message],
+        owed=[],
         members={"r": 10},
-        latencies=[0.1],
-        acks=[0.01] if acknowledged else [],
+        series=Series(),
         seconds=0.5,
-        frames=Counter({"batch": 20}),
-        entry_frames=5,
-        reconnects=0,
     )
 
 
@@ -195,12 +198,12 @@ def test_packing_of_a_run_that_lost_something() -> None:
 
 def test_a_broadcast_s_share() -> None:
     """What some broadcasts used, divided by them: requests, and read units of the rows' sizes, shard by shard."""
-    before = Usage(1.0, 100, 1, 10, 5, memory_mb=60)
-    used = Usage(3.0, 1_100, 5, 26, 13, memory_mb=70).since(before)
+    before = Usage(1.0, 100, 1, 10, 5, read_units=50, write_units=2, memory_mb=60)
+    used = Usage(3.0, 1_100, 5, 26, 13, read_units=58, write_units=6, memory_mb=70).since(before)
     row = GrowthRow.of(members=1_001, shards=2, broadcasts=2, used=used)
     assert (row.cpu_ms, row.requests, row.sqs_requests, row.dynamodb_requests) == (1_000, 12, 4, 8)
     assert row.cpu_us_per_delivery == pytest.approx(1e6 / 1_001)
-    assert row.read_units == 2 * 2 + 25 + 25  # 501 and 500 rows of 200 bytes, in steps of 4 KB
+    assert row.read_units == 4
     assert row.memory_mb == 70
     # The posts alone are a dollar a million.
     assert 1 < row.usd_per_million < 1.1

@@ -12,10 +12,11 @@ import pytest
 
 from loadtest.bench.audience import Audience
 from loadtest.bench.certificate import make_certificate
-from loadtest.bench.children import BenchError, start
+from loadtest.bench.errors import BenchError
 from loadtest.bench.imports import handler_modules, measure_imports
 from loadtest.bench.recipe import post_to_all
 from loadtest.bench.sink import ANSWER, Sink
+from loadtest.children import ChildError, start
 from tests.unit.client.room_server import RoomServer
 
 # ------------------------------------------------------------------------------------------------ sink
@@ -165,7 +166,7 @@ async def test_an_audience_that_is_not_let_in(server: RoomServer) -> None:
 async def test_a_process_that_ends(tmp_path: Path) -> None:
     """What it said last is the reason."""
     async with start("sink", "loadtest.bench.nonsense", folder=tmp_path) as peer:
-        with pytest.raises(BenchError, match=r"^the sink ended: .*No module named loadtest\.bench\.nonsense$"):
+        with pytest.raises(ChildError, match=r"^the sink ended: .*No module named loadtest\.bench\.nonsense$"):
             await peer.read(60)
 
 
@@ -173,7 +174,7 @@ async def test_a_process_that_does_not_answer(tmp_path: Path) -> None:
     """The bench does not wait for ever."""
     async with start("sink", "loadtest.bench.sink", folder=tmp_path) as peer:
         await peer.read(60)
-        with pytest.raises(BenchError, match=r"^the sink did not answer within 0 s$"):
+        with pytest.raises(ChildError, match=r"^the sink did not answer within 0 s$"):
             await peer.read(0)
 
 

@@ -61,6 +61,8 @@ class RoomServer:
         self.queries: list[dict[str, str]] = []
         self.refuse: int | None = None
         """The status with which handshakes are answered."""
+        self.refuse_token: str | None = None
+        """Handshakes that show this one are answered with 401."""
         self.closed_rooms: set[str] = set()
         """Rooms whose handshakes are answered with 403, and whose joins with `BANNED`."""
         self.life_ms = LIFE_MS
@@ -153,7 +155,10 @@ class RoomServer:
             return Response(code.value, code.phrase, headers, body)
         if self.refuse is not None:
             return connection.respond(HTTPStatus(self.refuse), "")
-        if dict(parse_qsl(urlsplit(request.path).query)).get("roomId", "general") in self.closed_rooms:
+        query = dict(parse_qsl(urlsplit(request.path).query))
+        if self.refuse_token is not None and query.get("token") == self.refuse_token:
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "")
+        if query.get("roomId", "general") in self.closed_rooms:
             return connection.respond(HTTPStatus.FORBIDDEN, "")
         return None
 

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -23,10 +23,12 @@ from adapters.sqs import SqsQueue
 from domain.ports import Clock, Ports
 from domain.rooms import Rules
 
-__all__ = ["Runtime", "SystemClock", "calls", "runtime"]
+__all__ = ["Runtime", "SystemClock", "calls", "runtime", "watchers"]
 
 calls: Counter[str] = Counter()
 """Requests sent to DynamoDB and SQS by this environment, tries counted one by one: `dynamodb.Query` → number."""
+watchers: list[Callable[[Any], None]] = []
+"""Called with each client of DynamoDB and SQS that is made; none on AWS."""
 
 _T = TypeVar("_T")
 
@@ -74,12 +76,17 @@ class Runtime:
             )
             settings, clock, draw = self.settings, SystemClock(), random.Random()
             rules = Rules(
-                open_rooms=settings.open_rooms, roster_limit=settings.roster_limit, shard_limit=settings.shard_limit
+                open_rooms=settings.open_rooms,
+                roster_limit=settings.roster_limit,
+                shard_limit=settings.shard_limit,
+                trace=settings.trace,
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
             for client in (dynamodb, sqs):
                 client.meta.events.register("before-send", _count)
+                for watch in watchers:
+                    watch(client)
             store = DynamoStore(dynamodb, settings.tables)
             queue = SqsQueue(sqs, settings.queues, settings.dead_letter_queues, clock, draw)
             self._ports = Ports(

@@ -1,16 +1,13 @@
-"""What a run would have cost on AWS: counted calls times list prices of us-east-1, free tiers and discounts aside.
-
-What the twin does not measure is assumed, and the assumption stands beside the figure it makes.
-"""
+"""What AWS bills: counted usage times list prices of us-east-1; free tiers, discounts, logs and metrics aside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from loadtest.status import Status
 
-__all__ = ["PRICES", "Cost", "Units", "estimate"]
+__all__ = ["API_GB", "MEMBER_BYTES", "PRICES", "WORKER_GB", "Cost", "Usage", "estimate"]
 
 PRICES: Mapping[str, float] = {
     # https://aws.amazon.com/api-gateway/pricing/ (WebSocket APIs)
@@ -19,43 +16,20 @@ PRICES: Mapping[str, float] = {
     # https://aws.amazon.com/lambda/pricing/ (arm64)
     "lambda request": 0.20e-6,
     "lambda GB-second": 13.3334e-6,
-    # https://aws.amazon.com/sqs/pricing/ (FIFO; a standard queue's is 0.40e-6)
+    # https://aws.amazon.com/sqs/pricing/
     "sqs request": 0.50e-6,
+    "sqs standard request": 0.40e-6,
     # https://aws.amazon.com/dynamodb/pricing/on-demand/ (since November 2024)
     "dynamodb write unit": 0.625e-6,
     "dynamodb read unit": 0.125e-6,
 }
-"""US dollars for one."""
+"""US dollars for one. `sqs request` is a FIFO queue's."""
 
-LAMBDA_GB = 0.5
-"""Memory of every function."""
+API_GB = 512 / 1024
+WORKER_GB = 1_769 / 1024
+"""Memory of the functions as they are deployed by default: of the lanes' workers, and of all others."""
 MEMBER_BYTES = 200
-"""One member's row, as a worker's query reads it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """What one call is billed as."""
-
-    reads: float = 0
-    writes: float = 0
-    why: str = ""
-
-
-_PLAIN_READ = Units(reads=1, why="a row of ≤ 4 KB, read strongly")
-UNITS: Mapping[str, Units] = {
-    "TransactWriteItems": Units(
-        writes=10, why="five rows of ≤ 1 KB (a send, a join), twice the units of a plain write"
-    ),
-    "TransactGetItems": Units(reads=8, why="four rows of ≤ 4 KB, twice the units of a plain read"),
-    "BatchGetItem": Units(reads=4, why="four rows of ≤ 4 KB, read strongly"),
-    "GetItem": _PLAIN_READ,
-    "PutItem": Units(writes=1, why="a row of ≤ 1 KB"),
-    "UpdateItem": Units(writes=1, why="a row of ≤ 1 KB"),
-    "DeleteItem": Units(writes=1, why="a row of ≤ 1 KB"),
-    "BatchWriteItem": Units(writes=10, why="ten rows of ≤ 1 KB"),
-}
-"""By DynamoDB's operations. A query is `_query_units`."""
+"""One member's row, its user a UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +46,80 @@ class Cost:
         return self.api_gateway + self.lambda_ + self.sqs + self.dynamodb
 
 
-def estimate(before: Status, after: Status, connection_minutes: float, members: float) -> Cost:
-    """The cost of what happened between two readings, in rooms of so many members."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Things that AWS bills, in its own units."""
+
+    inbound: float = 0
+    """Messages from clients; of more than 32 KB, one for each 32 KB begun."""
+    replies: float = 0
+    """Answers to them."""
+    posts: float = 0
+    """Frames posted to clients."""
+    minutes: float = 0
+    """For which connections were open."""
+    invocations: float = 0
+    gb_seconds: float = 0
+    fifo: float = 0
+    """Requests to FIFO queues."""
+    standard: float = 0
+    """Requests to standard queues."""
+    reads: float = 0
+    """DynamoDB's read units."""
+    writes: float = 0
+    """DynamoDB's write units."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, it.name) + getattr(other, it.name) for it in fields(Usage)))
+
+    def __mul__(self, times: float) -> Usage:
+        return Usage(*(getattr(self, it.name) * times for it in fields(Usage)))
+
+    def __rmul__(self, times: float) -> Usage:
+        return self * times
+
+    @property
+    def queue_calls(self) -> float:
+        return self.fifo + self.standard
+
+    def cost(self) -> Cost:
+        """At list prices."""
+        return Cost(
+            api_gateway=(self.inbound + self.replies + self.posts) * PRICES["websocket message"]
+            + self.minutes * PRICES["websocket connection minute"],
+            lambda_=self.invocations * PRICES["lambda request"] + self.gb_seconds * PRICES["lambda GB-second"],
+            sqs=self.fifo * PRICES["sqs request"] + self.standard * PRICES["sqs standard request"],
+            dynamodb=self.reads * PRICES["dynamodb read unit"] + self.writes * PRICES["dynamodb write unit"],
+        )
+
+
+def estimate(before: Status, after: Status, connection_minutes: float) -> Cost:
+    """The cost of what a twin did between two readings."""
 
     def grown(part: str, name: str) -> int:
         return after.count(part, name) - before.count(part, name)
 
     calls = {name: count - before.calls.get(name, 0) for name, count in after.calls.items()}
-    # A message is billed in steps of 32 KB, and so counted, both ways.
-    messages = grown("gateway", "messages_in") + grown("gateway", "messages_out")
-    # What the functions call, and what Lambda's pollers do for them; polling an empty queue is left out.
+    # What the functions call, and what Lambda's pollers do for them; polling an empty queue is left out. All at the
+    # price of a FIFO queue, the higher one.
     requests = sum(count for name, count in calls.items() if name.startswith("sqs."))
     requests += grown("sqs", "receives") - grown("sqs", "empty_receives") + grown("sqs", "deletes")
-    seconds = (after.billed_ms - before.billed_ms) / 1000
-    reads = writes = 0.0
-    for name, count in calls.items():
-        service, _, operation = name.partition(".")
-        if service == "dynamodb":
-            units = _query_units(members) if operation == "Query" else UNITS.get(operation, _PLAIN_READ)
-            reads += count * units.reads
-            writes += count * units.writes
-    return Cost(
-        api_gateway=messages * PRICES["websocket message"] + connection_minutes * PRICES["websocket connection minute"],
-        lambda_=(after.invocations - before.invocations) * PRICES["lambda request"]
-        + seconds * LAMBDA_GB * PRICES["lambda GB-second"],
-        sqs=requests * PRICES["sqs request"],
-        dynamodb=reads * PRICES["dynamodb read unit"] + writes * PRICES["dynamodb write unit"],
+    return Usage(
+        inbound=grown("gateway", "messages_in"),
+        posts=grown("gateway", "messages_out"),  # with the replies
+        minutes=connection_minutes,
+        invocations=after.invocations - before.invocations,
+        gb_seconds=_gb_seconds(after) - _gb_seconds(before),
+        fifo=requests,
+        reads=grown("units", "read"),
+        writes=grown("units", "write"),
+    ).cost()
+
+
+def _gb_seconds(status: Status) -> float:
+    """A lane's function is a worker."""
+    lanes = status.raw.get("queues", {})
+    return sum(
+        float(it["billed_ms"]) / 1000 * (WORKER_GB if name in lanes else API_GB)
+        for name, it in status.raw.get("functions", {}).items()
     )
-
-
-def _query_units(members: float) -> Units:
-    """A broadcast makes two: one page of the log (1 unit), and the room's members."""
-    pages = max(1.0, members * MEMBER_BYTES / 4096)
-    return Units(reads=(1 + pages) / 2, why="half read a page of the log, half the members of a room")

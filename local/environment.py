@@ -3,7 +3,8 @@
 Standard input is a socket. Both ways it carries messages of a length (4 bytes, big-endian) and as many bytes of JSON:
     →  {"id", "timeout" (seconds), "event"}
     ←  {"init_ms"} once the handler is imported, then for each event {"result"} (as JSON text) or
-       {"error": {"type", "message"}}, with "ms" (how long it took) and "calls" (to AWS, since the last answer)
+       {"error": {"type", "message"}}, with "ms" (how long it took), and since the last answer "calls" (to AWS) and
+       "units" (of DynamoDB)
 The process ends when the socket does, even within an event: nothing outlives the twin.
 """
 
@@ -23,6 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
+
+from local.units import take_units, watch
 
 __all__ = ["Context", "main"]
 
@@ -56,6 +59,7 @@ def main(target: str) -> None:
     try:
         module, _, attribute = target.partition(":")
         handler = getattr(importlib.import_module(module), attribute)
+        getattr(sys.modules.get("adapters.runtime"), "watchers", []).append(watch)
     except Exception as error:
         traceback.print_exc()
         _send(channel, {"error": {"type": "Runtime.ImportModuleError", "message": str(error)}})
@@ -67,7 +71,7 @@ def main(target: str) -> None:
         begun = time.perf_counter()
         answer = _answer(handler, request)
         calls = _counted_calls()
-        _send(channel, {**answer, "ms": _since(begun), "calls": calls - seen})
+        _send(channel, {**answer, "ms": _since(begun), "calls": calls - seen, "units": take_units()})
         seen = calls
 
 

@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -79,6 +79,8 @@ class Tally:
     """Whole milliseconds of each event, and of each start, as Lambda bills them."""
     calls: Counter[str] = field(default_factory=Counter)
     """Requests to AWS by its handlers: `dynamodb.TransactWriteItems` → number."""
+    units: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """DynamoDB's units that they were billed: `TransactWriteItems` → number."""
 
 
 class Function:
@@ -203,6 +205,8 @@ class Function:
             raise
         tally.billed_ms += math.ceil(answer["ms"])
         tally.calls.update(answer["calls"])
+        for operation, units in answer["units"].items():
+            tally.units[operation] += units
         await self._keep(environment)
         if "error" in answer:
             tally.errors += 1

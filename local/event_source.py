@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ OUTAGE_SECONDS = 0.5
 """The pause after a call to SQS that failed."""
 CALL_ENTRIES = 10
 """Messages in one call to SQS at most."""
+FORGET_SECONDS = 10.0
+"""Beyond the visibility time: a message that has not come again by then is in the dead-letter queue."""
 
 _OUTAGES = (BotoCoreError, ClientError)
 _log = logging.getLogger(__name__)
@@ -79,6 +82,8 @@ class EventSource:
         self._arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue_url.rsplit('/', 1)[1]}"
         self._function = function
         self._sqs = sqs
+        self._owed: dict[str, tuple[float, float]] = {}
+        """Message received and not done → when it was sent, and when to forget it: seconds since 1970."""
         self._receiving = asyncio.Lock()
         self._busy_until = 0.0
         self._pollers: set[asyncio.Task[None]] = set()
@@ -100,6 +105,16 @@ class EventSource:
             poller.cancel()
         await asyncio.gather(*self._pollers, return_exceptions=True)
         self._pollers.clear()
+
+    def oldest(self, now: float) -> float | None:
+        """The age in seconds of the oldest message that was received and is not done; None if there is none. `now`: in
+        seconds since 1970.
+
+        SQS tells the age of a queue's oldest message to CloudWatch alone. What has never been received is younger.
+        """
+        self._owed = {it: (sent, until) for it, (sent, until) in self._owed.items() if until > now}
+        sent = min((sent for sent, _ in self._owed.values()), default=None)
+        return None if sent is None else max(0.0, round(now - sent, 1))
 
     # ---- private
 
@@ -156,6 +171,9 @@ class EventSource:
         self.tally.receives += 1
         self.tally.empty_receives += not messages
         self.tally.messages += len(messages)
+        until = time.time() + self._lane.visibility + FORGET_SECONDS
+        for it in messages:
+            self._owed[it["MessageId"]] = (int(it["Attributes"]["SentTimestamp"]) / 1000, until)
         return messages
 
     async def _work(self, batch: Sequence[MessageTypeDef], invoke: Invoke) -> None:
@@ -170,6 +188,8 @@ class EventSource:
         if failed is None:
             self.tally.failed_batches += 1
             return
+        for it in {it["MessageId"] for it in batch} - failed:
+            self._owed.pop(it, None)
         done = [it["ReceiptHandle"] for it in batch if it["MessageId"] not in failed]
         for start in range(0, len(done), CALL_ENTRIES):
             receipts = done[start : start + CALL_ENTRIES]

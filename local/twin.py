@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -21,11 +22,12 @@ from typing import Any, Self
 
 from adapters.settings import Settings
 from domain.lanes import LANES, Lane, check_lane
-from local.cloud import REGION, Cloud
+from local.cloud import REGION, Cloud, Queues
 from local.event_source import EventSource
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
 from local.schedule import Schedule
+from local.units import sum_units
 
 __all__ = ["Twin"]
 
@@ -97,6 +99,7 @@ class Twin:
         self._gateway_class = gateway_class
         self._code = code
         self._shard_limit = shard_limit
+        self._queues = Queues()
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
@@ -158,7 +161,7 @@ class Twin:
             "functions": {name: _function_status(it) for name, it in self.functions.items()},
             "posts": asdict(self.gateway.posts),
             "gateway": {**asdict(self.gateway.tally), "open": self.gateway.open_connections},
-            "queues": {lane: asdict(it) for lane, it in depths.items()},
+            "queues": {lane: {**asdict(it), "oldest_s": self._oldest(lane)} for lane, it in depths.items()},
             "sqs": {
                 "sent": left + sum(it.deleted for it in tallies),
                 "received": sum(it.messages for it in tallies),
@@ -171,9 +174,21 @@ class Twin:
                 "failed_batches": sum(it.failed_batches for it in tallies),
             },
             "calls": dict(calls),
+            "units": sum_units(it.tally.units for it in self.functions.values()),
+            "settings": {
+                "lanes": {name: asdict(it) for name, it in self.lanes.items()},
+                "shard_limit": self._shard_limit,
+                "rate": self._rate,
+                "burst": self._burst,
+            },
+            "queue_urls": {"lanes": self._queues.urls, "dead": self._queues.dead},
         }
 
     # ---- private
+
+    def _oldest(self, lane: str) -> float | None:
+        """The age of the lane's oldest job in seconds, as its mapping knows it."""
+        return self.sources[lane].oldest(time.time()) if lane in self.sources else None
 
     async def _start(self) -> None:
         ws = self._started.enter_context(listen(self._ws_port))
@@ -181,7 +196,7 @@ class Twin:
         self.cloud = Cloud(self._state, reset=self._reset)
         self._started.push_async_callback(self.cloud.stop)
         await self.cloud.start()
-        queues = await self.cloud.create_queues(PREFIX, self.lanes.values())
+        queues = self._queues = await self.cloud.create_queues(PREFIX, self.lanes.values())
         settings = Settings(
             tables=await self.cloud.create_tables(PREFIX),
             queues=queues.urls,
@@ -190,6 +205,7 @@ class Twin:
             region=REGION,
             auth=self._auth,
             shard_limit=self._shard_limit,
+            trace=True,
             lanes=self.lanes,
         )
         self._make_functions(settings)

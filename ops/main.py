@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -70,34 +71,229 @@ def chat(
     talk(url=url, room=room, user=user, name=name, token=token)
 
 
-@app.command(epilog="Example: roomcast loadtest --clients 200 --rooms 1 --rate 5 --seconds 20")
+@app.command(
+    epilog="Example: roomcast loadtest --clients 200 --rate 5 --seconds 20, or: roomcast loadtest --profile hot-room"
+)
 def loadtest(
     url: Annotated[str | None, typer.Option(help="The service's WebSocket URL; without it: a twin of its own.")] = None,
-    clients: Annotated[int, typer.Option(help="Simulated clients.")] = 100,
-    rooms: Annotated[int, typer.Option(help="Rooms that they are spread over.")] = 1,
-    rate: Annotated[float, typer.Option(help="Messages a second in all.")] = 5,
-    seconds: Annotated[float, typer.Option(help="How long messages are sent.")] = 10,
-    ramp: Annotated[float, typer.Option(help="Connects a second.")] = 100,
-    dialect: Annotated[str, typer.Option(help="What the clients speak: v1 or recipe.")] = "v1",
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="What the run is like; other options say otherwise. One of many-small-rooms, one-large-room, hot-room,"
+            " join-storm, reconnect-wave, slow-clients, soak.",
+        ),
+    ] = None,
+    clients: Annotated[
+        int | None, typer.Option(help="Simulated clients, 100; with a profile: about so many.", show_default=False)
+    ] = None,
+    rooms: Annotated[int | None, typer.Option(help="Rooms that they are spread over, 1.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages a second in all, 5.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long messages are sent, 10.")] = None,
+    ramp: Annotated[float | None, typer.Option(help="Connects a second, 100.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="What the clients speak: v1 or recipe.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes of clients; without it: as many as it takes.")
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="The clients' credential, where the service wants one.")] = None,
+    token_command: Annotated[
+        str | None,
+        typer.Option(metavar="COMMAND", help="What prints it: run once in each process, and again after a 401."),
+    ] = None,
     json: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the result as JSON; - is standard output.")
     ] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write the report as a page.")] = None,
 ) -> None:
     """Connect many clients, send, and check every message at every client."""
-    from ops.loadtest import measure  # noqa: PLC0415
+    from ops.loadtest import Options, measure  # noqa: PLC0415
+
+    options = Options(
+        url=url,
+        profile=profile,
+        clients=clients,
+        rooms=rooms,
+        rate=rate,
+        seconds=seconds,
+        ramp=ramp,
+        dialect=dialect,
+        processes=processes,
+        token=token,
+        token_command=token_command,
+        json_file=json,
+        html_file=html,
+    )
+    raise typer.Exit(measure(options))
+
+
+@app.command(epilog="Example: roomcast compare before.json after.json --html compared.html")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A.json", help="A result of `roomcast loadtest --json`.")],
+    second: Annotated[Path, typer.Argument(metavar="B.json", help="Another, told by how it differs from the first.")],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write both as one page.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Put two results of the load test side by side."""
+    from ops.compare import show  # noqa: PLC0415
+
+    show(first=first, second=second, html=html, json=json)
+
+
+@app.command(epilog="Example: roomcast plan --room 1000x6@0.2 --room 1x10000@1 --quota 20000")
+def plan(
+    rooms: Annotated[int, typer.Option(help="Rooms.")] = 1,
+    members: Annotated[int, typer.Option(help="Members of each.")] = 100,
+    rate: Annotated[float, typer.Option(help="Messages a second in each room.")] = 1,
+    room: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROOMSxMEMBERS@RATE", help="The same in one word, for rooms that differ; may be given again."
+        ),
+    ] = None,
+    message_bytes: Annotated[int, typer.Option("--bytes", help="Of a message.")] = 200,
+    quota: Annotated[float, typer.Option(help="Requests a second that API Gateway grants, posts among them.")] = 10_000,
+    connects: Annotated[float, typer.Option(help="New connections a second that it grants.")] = 500,
+    hours: Annotated[float, typer.Option(help="Of the bill; 730 are a month.")] = 730,
+    session: Annotated[float, typer.Option(help="Minutes that a connection stays, at most 120.")] = 60,
+    lane: Annotated[
+        list[str] | None, typer.Option(help="A lane's setting, LANE.SETTING=NUMBER; may be given again.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what rooms would ask of AWS: posts, packing, hot keys, quotas, and the cost of a month. Runs nothing."""
+    from ops.plan import plan as show  # noqa: PLC0415
+
+    show(
+        rooms=rooms,
+        members=members,
+        rate=rate,
+        room=room or [],
+        message_bytes=message_bytes,
+        quota=quota,
+        connects=connects,
+        hours=hours,
+        session=session,
+        lane=lane or [],
+        as_json=json,
+    )
+
+
+@app.command(epilog="Example: roomcast status --watch 5")
+def status(
+    seconds: Annotated[float | None, typer.Argument(help="Between two readings, with --watch.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Read again every SECONDS, or 2, until Ctrl-C.")] = False,
+    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
+    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch one line for each reading.")] = False,
+) -> None:
+    """Tell how a service is: its queues, workers, posts, failures, and what is wrong."""
+    from ops.status import show  # noqa: PLC0415
+
+    show(url=url, stage=stage, region=region, profile=profile, watch=watch, every=seconds, as_json=json)
+
+
+@app.command(epilog="Example: roomcast redrive --stage dev --lane retry --dry-run")
+def redrive(
+    lane: Annotated[str | None, typer.Option(help="Of this lane alone.")] = None,
+    room: Annotated[str | None, typer.Option(help="Of this room alone.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Jobs a second; without it: what leaves the lane room for new ones, at most 10."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show them.")] = False,
+    drop_poison: Annotated[bool, typer.Option("--drop-poison", help="Delete those that can't be read.")] = False,
+    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
+    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes or --dry-run.")] = False,
+) -> None:
+    """Show the dead letters, ask, and give them back to their lanes. Ctrl-C stops; a second run goes on."""
+    from ops.redrive import give_back  # noqa: PLC0415
 
     raise typer.Exit(
-        measure(
+        give_back(
             url=url,
-            clients=clients,
-            rooms=rooms,
+            stage=stage,
+            region=region,
+            profile=profile,
+            lane=lane,
+            room=room,
             rate=rate,
-            seconds=seconds,
-            ramp=ramp,
-            dialect=dialect,
-            json_file=json,
+            yes=yes,
+            dry_run=dry_run,
+            drop_poison=drop_poison,
+            as_json=json,
         )
     )
+
+
+@app.command(epilog="Example: roomcast tune --objective p99=300 --clients 300 --rooms 30 --rate 50 --seed 1")
+def tune(
+    objective: Annotated[
+        str, typer.Option(help="p99=MS: the cheapest settings that hold it. cost: the cheapest of all.")
+    ] = "p99=300",
+    lane: Annotated[str, typer.Option(help="The lane whose settings are searched.")] = "interactive",
+    grid: Annotated[
+        list[str] | None, typer.Option(help="Values to try, SETTING=NUMBER,NUMBER; may be given for each setting.")
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="A profile of the load test, instead of 300 clients in 30 rooms."),
+    ] = None,
+    clients: Annotated[int | None, typer.Option(help="Simulated clients.")] = None,
+    rooms: Annotated[int | None, typer.Option(help="Rooms that they are spread over.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages a second in all.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long messages are sent in a measurement; 10 without a profile.")
+    ] = None,
+    ramp: Annotated[float | None, typer.Option(help="Connects a second.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Settings to try.")] = 16,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of the best of them; the median counts.")] = 3,
+    seed: Annotated[int, typer.Option(help="What is drawn depends on it alone.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin for each measurement.")] = None,
+    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Where its clients connect, instead of its own WebSocket URL.")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Bring the stage to the best settings; asks first.")] = False,
+    use: Annotated[
+        list[str] | None, typer.Option(help="Do not search: --apply this, LANE.SETTING=NUMBER; may be given again.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Bring the stage back to what it was before --apply.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write what was measured as JSON; - is standard output.")
+    ] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a plot of cost against p99.")] = None,
+) -> None:
+    """Search the lane settings that serve an objective best, by load tests with each."""
+    from ops.trial import Load  # noqa: PLC0415
+    from ops.tune import Options  # noqa: PLC0415
+    from ops.tune import tune as search  # noqa: PLC0415
+
+    options = Options(
+        objective=objective,
+        lane=lane,
+        grid=grid or (),
+        use=use or (),
+        load=Load(profile=profile, clients=clients, rooms=rooms, rate=rate, seconds=seconds, ramp=ramp).complete(),
+        trials=trials,
+        repeats=repeats,
+        seed=seed,
+        stage=stage,
+        region=region,
+        url=url,
+        apply=apply,
+        undo=undo,
+        yes=yes,
+        json_file=json,
+        html_file=html,
+    )
+    raise typer.Exit(search(options))
 
 
 def main() -> None:

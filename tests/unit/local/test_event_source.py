@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from domain.lanes import Lane
-from local.event_source import EventSource
+from local.event_source import FORGET_SECONDS, EventSource
 from local.functions import Invoke
 from tests.unit.local.fakes import FakeFunction
 
@@ -24,8 +25,14 @@ class FakeQueue:
         """Entries of each DeleteMessageBatch."""
         self.empty = asyncio.Event()
         self._waiting = [
-            {"MessageId": it, "ReceiptHandle": f"receipt-{it}", "Body": it, "MD5OfBody": "", "Attributes": {}}
-            for it in ids
+            {
+                "MessageId": it,
+                "ReceiptHandle": f"receipt-{it}",
+                "Body": it,
+                "MD5OfBody": "",
+                "Attributes": {"SentTimestamp": str(1_000_000 * (number + 1))},
+            }
+            for number, it in enumerate(ids)
         ]
 
     async def receive_message(self, *, MaxNumberOfMessages: int, **_: Any) -> dict[str, Any]:  # noqa: N803  # SQS's name
@@ -98,3 +105,17 @@ async def test_a_large_batch_is_deleted_ten_at_a_time() -> None:
     queue = await deleted(None, *(str(number) for number in range(25)), lane=lane)
     assert queue.calls == [10, 10, 5]
     assert len(set(queue.deleted)) == 25
+
+
+async def test_the_oldest_is_what_was_received_and_is_not_done() -> None:
+    """A message that failed is still waiting, until it must have come again or gone to the dead-letter queue."""
+    queue = FakeQueue("a", "b", "c")
+    worker = FakeWorker({"batchItemFailures": [{"itemIdentifier": "b"}, {"itemIdentifier": "c"}]})
+    source = EventSource(Lane("retry", fifo=False, visibility=15), "http://host/1/q", worker, cast("Any", queue))
+    now = time.time()
+    assert source.oldest(now) is None
+    source.start()
+    await queue.empty.wait()
+    await source.stop()
+    assert source.oldest(now) == pytest.approx(now - 2_000, abs=0.1)
+    assert source.oldest(now + 15 + FORGET_SECONDS + 60) is None

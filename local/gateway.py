@@ -378,7 +378,8 @@ class Gateway:
             # Too many at once for the function's environments: it will not come.
             self.tally.disconnects -= 1
             self.tally.lost_disconnects += 1
-            _log.warning("$disconnect: %s", error)
+            if self.tally.lost_disconnects == 1:  # thousands may follow: GET /twin counts them
+                _log.warning("$disconnect: %s", error)
         except InvocationFailed as error:
             _log.warning("$disconnect: %s", error)  # nobody is there to be told
 

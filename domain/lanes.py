@@ -46,8 +46,7 @@ LANES: Mapping[str, Lane] = {
     it.name: it
     for it in (
         Lane("interactive", fifo=True),
-        # One shard at a time: the few doorbells of a room with two or four shards would else all go to one worker.
-        Lane("bulk", fifo=True, batch_size=1, post_rate=1_500),
+        Lane("bulk", fifo=True, post_rate=1_500),
         Lane("retry", fifo=False, post_deadline=3, post_rate=500),
         Lane("ephemeral", fifo=False, post_rate=1_000),
     )

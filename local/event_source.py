@@ -11,6 +11,7 @@ import asyncio
 import base64
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -85,6 +86,10 @@ class EventSource:
         self._owed: dict[str, tuple[float, float]] = {}
         """Message received and not done → when it was sent, and when to forget it: seconds since 1970."""
         self._receiving = asyncio.Lock()
+        self._waiting = 0
+        """Environments that are free, and whose turn to receive it is not."""
+        self._ready: deque[list[MessageTypeDef]] = deque()
+        """Groups for them."""
         self._busy_until = 0.0
         self._pollers: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -132,7 +137,11 @@ class EventSource:
 
     async def _receive(self) -> list[MessageTypeDef]:
         # One call at a time: the emulator serves one after the other, and an empty answer is true for all pollers.
+        self._waiting += 1
         async with self._receiving:
+            self._waiting -= 1
+            if self._ready:
+                return self._ready.popleft()
             if self._stopping:
                 return []
             busy = asyncio.get_running_loop().time() < self._busy_until
@@ -142,7 +151,22 @@ class EventSource:
                 self._stay_busy()
             elif busy:
                 await asyncio.sleep(BUSY_POLL_SECONDS)
-            return batch
+            return self._shared(batch) if self._lane.fifo else batch
+
+    def _shared(self, batch: list[MessageTypeDef]) -> list[MessageTypeDef]:
+        """A FIFO batch's share of this environment; the others that are free get theirs next.
+
+        SQS gives as many messages of one group as it can, so that each environment has its own groups. The emulator
+        gives them as they came: the doorbells of all of a room's shards would go to one.
+        """
+        groups: dict[str, list[MessageTypeDef]] = {}
+        for it in batch:
+            groups.setdefault(it["Attributes"]["MessageGroupId"], []).append(it)
+        shares: list[list[MessageTypeDef]] = [[] for _ in range(min(1 + self._waiting, len(groups)))]
+        for number, messages in enumerate(groups.values()):
+            shares[number % len(shares)] += messages
+        self._ready.extend(shares[1:])
+        return shares[0] if shares else []
 
     def _stay_busy(self) -> None:
         self._busy_until = asyncio.get_running_loop().time() + BUSY_SECONDS

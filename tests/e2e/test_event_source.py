@@ -119,6 +119,33 @@ async def test_a_batch_that_succeeds_is_deleted(stage: Stage) -> None:
     assert (source.tally.batches, source.tally.messages, source.tally.deleted) == (1, 3, 3)
 
 
+async def test_groups_are_shared_among_the_environments_that_are_free(stage: Stage) -> None:
+    """Two shards' jobs came by turns: each of two environments gets one shard's, in order, and both work at once."""
+    both = asyncio.Event()
+
+    async def meet(records: list[dict[str, Any]]) -> None:
+        if len(worker.batches) == 2:
+            both.set()
+        await asyncio.wait_for(both.wait(), 20)
+
+    worker = Worker(2, meet)
+    for body in ("a1", "b1", "a2", "b2", "a3"):
+        await stage.send(FIFO, body, group=body[0])
+    await stage.start(FIFO, worker)
+    await stage.drained(FIFO)
+    assert sorted(worker.bodies) == [["a1", "a2", "a3"], ["b1", "b2"]]
+
+
+async def test_one_free_environment_gets_the_groups_together(stage: Stage) -> None:
+    """Nobody else could take them."""
+    worker = Worker(1, succeed)
+    for body in ("a1", "b1", "a2"):
+        await stage.send(FIFO, body, group=body[0])
+    await stage.start(FIFO, worker)
+    await stage.drained(FIFO)
+    assert [sorted(it) for it in worker.bodies] == [["a1", "a2", "b1"]]
+
+
 async def test_message_attributes_come_in_lambdas_form(stage: Stage) -> None:
     """Strings as they are, bytes in Base64."""
     worker = Worker(1, succeed)

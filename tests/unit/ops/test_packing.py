@@ -12,6 +12,8 @@ from ops.bills import ROUND_SECONDS, RoomShape
 from ops.packing import LATE_JOB_SECONDS, LATENCY, Group, gathered, rounds_a_second, settle, speed_of
 
 INTERACTIVE, BULK = LANES["interactive"], LANES["bulk"]
+SINGLE = replace(BULK, batch_size=1)
+"""Takes one doorbell at a time, those too that come late."""
 
 
 def test_a_workers_speed() -> None:
@@ -55,7 +57,7 @@ def test_a_full_lane_packs() -> None:
     """A room of 8,000 (16 shards) at a message a second, two workers of 1,500 posts: all their time is rounds, and the
     doorbells that come late; the cycle is what 16 rounds and those take them, and carries what came in it."""
     shape = RoomShape(8_000)
-    [traffic], lane = settle(BULK, [Group(1, shape, 1.0)])
+    [traffic], lane = settle(SINGLE, [Group(1, shape, 1.0)])
     assert shape.shards == 16
     seconds = ROUND_SECONDS + 500 / 1_500
     late = 16 * (1.0 - traffic.rounds) * LATE_JOB_SECONDS
@@ -79,7 +81,7 @@ def test_a_lane_without_a_cap_has_what_the_others_leave() -> None:
 
 def test_more_than_rounds_can_hold() -> None:
     """A round holds a hundred entries, or 128 KB: what comes faster waits for ever."""
-    [traffic], _ = settle(BULK, [Group(1, RoomShape(100_000), 1.0)])
+    [traffic], _ = settle(SINGLE, [Group(1, RoomShape(100_000), 1.0)])
     assert traffic.overloaded
     assert traffic.entries == 100
     [large], _ = settle(BULK, [Group(1, RoomShape(20_000, message_bytes=30_000), 1.0)])

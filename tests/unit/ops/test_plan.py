@@ -73,7 +73,7 @@ def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables, the settings to raise by the names that a deployment takes, and what is a bound."""
     monkeypatch.setenv("COLUMNS", "200")
-    plan(**{**OPTIONS, "room": ["1x100000@1"]}, hours=730, as_json=False)
+    plan(**{**OPTIONS, "room": ["1x100000@1"], "lane": ["bulk.batch_size=1"]}, hours=730, as_json=False)
     told = capsys.readouterr().out
     for words in ("setting lane.bulk.max_concurrency", "never", "ever more waits", "is a bound", "together"):
         assert words in told

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ import aioboto3
 import pytest
 
 from adapters.dynamodb import DynamoStore
-from adapters.settings import table_names
+from adapters.settings import Settings, table_names
+from domain.fanout import Doorbell, encode_job, group_of
 from domain.lanes import LANES
 from domain.rooms import due_bucket, due_minute
+from infra.permissions import TABLES
 from local.cloud import ACCOUNT, REGION
 from tests.conformance.clients import fresh
 from tests.deploy.deployment import (
@@ -44,6 +46,30 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400
 SUITE_SECONDS = 300.0
 """What the suite may take; it takes 40."""
 SOCKETS = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{API}/{STAGE}/*/@connections/*"
+OPERATOR = {
+    "*": ["cloudformation:DescribeStacks", "cloudwatch:GetMetricData", "lambda:GetFunctionConfiguration"],
+    f"arn:aws:sqs:{REGION}:{ACCOUNT}:{PREFIX}-*": [
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+    ],
+}
+"""What `roomcast status` and `roomcast redrive` need: resource → actions."""
+TUNER = {
+    "*": [
+        "cloudformation:DescribeStacks",
+        "lambda:GetEventSourceMapping",
+        "lambda:ListEventSourceMappings",
+        "lambda:UpdateEventSourceMapping",
+    ],
+    f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{PREFIX}-*": [
+        "lambda:GetFunctionConfiguration",
+        "lambda:UpdateFunctionConfiguration",
+    ],
+}
+"""What `roomcast tune --apply` and `--undo` need."""
 ADDRESSES = {
     "WebSocketUrl": f"wss://{API}.execute-api.{REGION}.amazonaws.com/{STAGE}",
     "InteractiveQueue": f"{PREFIX}-interactive.fifo",
@@ -84,18 +110,34 @@ def without_sockets(deployment: Deployment, lane: str) -> Iterator[None]:
         iam.put_role_policy(**put, PolicyDocument=json.dumps(whole))
 
 
-def user_of_sockets(deployment: Deployment) -> dict[str, str]:
-    """The credentials of a user who may manage this API's connections, and nothing else."""
+def user(deployment: Deployment, name: str, **may: Sequence[str]) -> dict[str, str]:
+    """The credentials of a user who may do certain actions, resource → actions, and nothing else."""
     iam = deployment.client("iam")
-    statement = {"Effect": "Allow", "Action": "execute-api:ManageConnections", "Resource": SOCKETS}
-    iam.create_user(UserName="conformance")
-    iam.put_user_policy(
-        UserName="conformance",
-        PolicyName="Sockets",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
-    )
-    key = iam.create_access_key(UserName="conformance")["AccessKey"]
+    statements = [{"Effect": "Allow", "Action": actions, "Resource": it} for it, actions in may.items()]
+    iam.create_user(UserName=name)
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_user_policy(UserName=name, PolicyName="May", PolicyDocument=document)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
     return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+async def roomcast(deployment: Deployment, credentials: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+    """(status, standard output, standard error) of a command about the stage."""
+    environ = {
+        **{it: os.environ[it] for it in ("HOME", "LANG", "PATH") if it in os.environ},
+        **credentials,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": deployment.endpoint,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.main", *arguments), cwd=ROOT, env=environ, stdout=pipe, stderr=pipe
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_outputs_say_where_everything_is(deployment: Deployment) -> None:
@@ -113,7 +155,9 @@ async def test_it_conforms(deployment: Deployment, tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     environ = {
         **{it: os.environ[it] for it in ("HOME", "LANG", "PATH") if it in os.environ},
-        **await asyncio.to_thread(user_of_sockets, deployment),
+        **await asyncio.to_thread(
+            lambda: user(deployment, "conformance", **{SOCKETS: ["execute-api:ManageConnections"]})
+        ),
         "AWS_REGION": REGION,
         "ROOMCAST_WS_URL": deployment.websocket_url,
         "ROOMCAST_MANAGEMENT_URL": deployment.management_url,
@@ -148,6 +192,45 @@ async def test_poison_is_buried(deployment: Deployment) -> None:
         await asyncio.to_thread(wait_until, lambda: _bodies(sqs, dead_url) == ["poison"])  # noqa: B023
         # SQS moves it there too, after the lane's number of receives: then none was buried.
         await asyncio.to_thread(wait_until, lambda: counted(deployment, lane.name, "JobsBuried") == 1)  # noqa: B023
+
+
+async def test_an_operator_sees_and_redrives_dead_letters(deployment: Deployment) -> None:
+    """By the stage's name, with no more rights than docs/operating.md names: the poison is there, a job goes back to
+    its lane and is done, the poison is dropped on demand."""
+    credentials = await asyncio.to_thread(lambda: user(deployment, "operator", **OPERATOR))
+    sqs = deployment.client("sqs")
+    dead = sqs.get_queue_url(QueueName=deployment.outputs["InteractiveDeadLetterQueue"])["QueueUrl"]
+    job = Doorbell(room="nowhere", epoch=1, shard=0, seq=1)
+    order = {"MessageGroupId": group_of(job), "MessageDeduplicationId": "job"}
+    await asyncio.to_thread(lambda: sqs.send_message(QueueUrl=dead, MessageBody=encode_job(job), **order))
+
+    async def waiting() -> dict[str, int]:
+        status, out, err = await roomcast(deployment, credentials, "status", "--stage", STAGE, "--json")
+        assert (status, err) == (0, "")
+        return {name: it["dead"] for name, it in json.loads(out)["lanes"].items()}
+
+    assert await waiting() == {**dict.fromkeys(LANES, 1), "interactive": 2}
+    done = await asyncio.to_thread(counted, deployment, "interactive", "JobsBuried")
+    status, out, err = await roomcast(
+        deployment, credentials, "redrive", "--stage", STAGE, "--yes", "--drop-poison", "--json"
+    )
+    answer = json.loads(out)
+    assert (status, err, answer["redriven"], answer["dropped"]) == (0, "", {"interactive": 1}, len(LANES))
+    await asyncio.to_thread(wait_until, lambda: _bodies(sqs, dead) == [])
+    assert await waiting() == dict.fromkeys(LANES, 0)
+    assert await asyncio.to_thread(counted, deployment, "interactive", "JobsBuried") == done
+
+
+async def test_who_may_not_operate_is_told(deployment: Deployment) -> None:
+    """What is not there, or not allowed, in a sentence."""
+    nobody = await asyncio.to_thread(lambda: user(deployment, "nobody", **{SOCKETS: ["execute-api:Invoke"]}))
+    for credentials, stage, words in (
+        (ADMINISTRATOR, "nowhere", "there is no stage nowhere in us-east-1"),
+        (nobody, STAGE, "your credentials may not call DescribeStacks"),
+    ):
+        status, out, err = await roomcast(deployment, credentials, "status", "--stage", stage)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert words in err
 
 
 async def test_no_role_lacks_anything(deployment: Deployment) -> None:
@@ -203,6 +286,33 @@ async def test_the_minute_ends_a_lease(deployment: Deployment) -> None:
         assert (await store.session(connection)).connection is None
     # Its log is written when it has returned.
     await asyncio.to_thread(wait_until, lambda: counted(deployment, "tick", "LeasesEnded") == 1)
+
+
+async def test_its_lanes_are_changed_and_changed_back(deployment: Deployment) -> None:
+    """`roomcast tune --apply` and `--undo`: mappings and functions get the settings, messages still arrive."""
+    functions = deployment.client("lambda")
+
+    def read() -> tuple[int, set[tuple[int, int]]]:
+        [mapping] = functions.list_event_source_mappings(FunctionName=f"{PREFIX}-interactive")["EventSourceMappings"]
+        told = [functions.get_function_configuration(FunctionName=f"{PREFIX}-{it}") for it in TABLES]
+        lanes = [Settings.from_environment(it["Environment"]["Variables"]).lanes["interactive"] for it in told]
+        return mapping["BatchSize"], {(it.batch_size, it.post_concurrency) for it in lanes}
+
+    credentials = await asyncio.to_thread(lambda: user(deployment, "tuner", **TUNER))
+
+    async def tune(*arguments: str) -> None:
+        status, out, err = await roomcast(deployment, credentials, "tune", "--stage", STAGE, "--yes", *arguments)
+        assert status == 0, out + err
+
+    before = await asyncio.to_thread(read)
+    await tune("--apply", "--use", "interactive.batch_size=5", "--use", "interactive.post_concurrency=32")
+    assert await asyncio.to_thread(read) == (5, {(5, 32)})
+    ws, room = deployment.websocket_url, fresh("hall")
+    async with person(ws, fresh("ada"), room) as ada:
+        await ada.say("tuned", room)
+        await ada.hears("tuned")
+    await tune("--undo")
+    assert await asyncio.to_thread(read) == before
 
 
 async def test_destroyed_it_leaves_nothing(deployment: Deployment) -> None:

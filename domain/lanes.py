@@ -46,7 +46,8 @@ LANES: Mapping[str, Lane] = {
     it.name: it
     for it in (
         Lane("interactive", fifo=True),
-        Lane("bulk", fifo=True, post_rate=1_500),
+        # Few enough that workers end a large room together, enough that doorbells that come late don't hold it up.
+        Lane("bulk", fifo=True, batch_size=4, post_rate=1_500),
         Lane("retry", fifo=False, post_deadline=3, post_rate=500),
         Lane("ephemeral", fifo=False, post_rate=1_000),
     )

@@ -89,6 +89,7 @@ async def test_a_lost_delivery(tmp_path: Path) -> None:
         assert result["deliveries"]["filled"] >= 1
 
 
+@pytest.mark.large
 async def test_every_profile_runs_small(tmp_path: Path) -> None:
     """All seven at once on one twin, each with a few clients for a few seconds: clean, and each does what it is for."""
     async with Twin(state=tmp_path) as twin:

@@ -139,6 +139,19 @@ def test_the_figure_of_a_run() -> None:
     assert figure_of(result(cost_usd=None)) == Figure(120.5, 0.25)
 
 
+def test_what_is_measured_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same load runs before, for a while: the starts of environments would hide what the settings do."""
+    loads: list[Load] = []
+
+    def run(_url: str, load: Load) -> dict[str, Any]:
+        loads.append(load)
+        return result(latency_ms={"p99": 900.0 / len(loads) ** 2})
+
+    monkeypatch.setattr("ops.trial._run", run)
+    assert measure(NOBODY, LOAD).p99 == 225
+    assert loads == [replace(LOAD, seconds=3), LOAD]
+
+
 @pytest.mark.parametrize(
     ("part", "words"),
     [
@@ -158,7 +171,7 @@ def test_a_run_with_a_fault_has_no_figure(part: Mapping[str, Any], words: str) -
 
 def test_the_load_is_the_profile_s_or_the_usual_one() -> None:
     """What is given goes before both."""
-    assert Load(rate=3).complete() == Load(clients=300, rooms=30, rate=3, seconds=10, ramp=200)
+    assert Load(rate=3).complete() == Load(clients=300, rooms=1, rate=3, seconds=10, ramp=200)
     assert Load(profile="soak", rate=3).complete().arguments() == ["--profile", "soak", "--rate", "3"]
 
 

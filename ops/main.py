@@ -231,7 +231,7 @@ def redrive(
     )
 
 
-@app.command(epilog="Example: roomcast tune --objective p99=300 --clients 300 --rooms 30 --rate 50 --seed 1")
+@app.command(epilog="Example: roomcast tune --objective p99=150 --clients 300 --rate 15 --seed 1")
 def tune(
     objective: Annotated[
         str, typer.Option(help="p99=MS: the cheapest settings that hold it. cost: the cheapest of all.")
@@ -242,7 +242,7 @@ def tune(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="A profile of the load test, instead of 300 clients in 30 rooms."),
+        typer.Option(help="A profile of the load test, instead of 300 clients in a room."),
     ] = None,
     clients: Annotated[int | None, typer.Option(help="Simulated clients.")] = None,
     rooms: Annotated[int | None, typer.Option(help="Rooms that they are spread over.")] = None,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loadtest.plan import Plan
 from loadtest.profile import Changes, plan_from, profile_names
 from loadtest.run import run

@@ -6,6 +6,8 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
 from ops.trial import Load
 from ops.tune import Options, tune
 

@@ -135,7 +135,8 @@ class _Process:
         for number, sent_at, acknowledged_at, epoch, seq, last_at in request["messages"]:
             it = messages[number]
             it.sent_at, it.acknowledged_at, it.epoch, it.seq, it.last_at = sent_at, acknowledged_at, epoch, seq, last_at
-        return msgspec.to_builtins(self._share.audit(messages).shortened(FINDINGS))  # type: ignore[no-any-return]
+        audited: _Request = msgspec.to_builtins(self._share.audit(messages).shortened(FINDINGS))
+        return audited
 
     async def _results(self, request: _Request) -> _Request:
         share, tally = self._share, self._share.ledger.tally

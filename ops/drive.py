@@ -103,6 +103,7 @@ class Drive:
     clock: Callable[[], float] = time.time
     """Seconds since 1970."""
     sleep: Callable[[float], None] = time.sleep
+    """Lets so many seconds pass, on the same clock; a command has nothing else to do meanwhile."""
     redriven: Counter[str] = field(default_factory=Counter)
     """By lane."""
     dropped: int = 0

@@ -42,7 +42,7 @@ def up(
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    from ops.up import serve  # noqa: PLC0415
+    from ops.up import serve
 
     serve(
         port=port,
@@ -66,7 +66,7 @@ def chat(
     token: Annotated[str | None, typer.Option(help="Your credential, where it does not.")] = None,
 ) -> None:
     """Talk in a room from this terminal."""
-    from ops.chat import talk  # noqa: PLC0415
+    from ops.chat import talk
 
     talk(url=url, room=room, user=user, name=name, token=token)
 
@@ -106,7 +106,7 @@ def loadtest(
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write the report as a page.")] = None,
 ) -> None:
     """Connect many clients, send, and check every message at every client."""
-    from ops.loadtest import Options, measure  # noqa: PLC0415
+    from ops.loadtest import Options, measure
 
     options = Options(
         url=url,
@@ -134,7 +134,7 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Put two results of the load test side by side."""
-    from ops.compare import show  # noqa: PLC0415
+    from ops.compare import show
 
     show(first=first, second=second, html=html, json=json)
 
@@ -161,9 +161,10 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what rooms would ask of AWS: posts, packing, hot keys, quotas, and the cost of a month. Runs nothing."""
-    from ops.plan import plan as show  # noqa: PLC0415
+    from ops.plan import plan as show
+    from ops.plan import read_load
 
-    show(
+    load = read_load(
         rooms=rooms,
         members=members,
         rate=rate,
@@ -171,11 +172,10 @@ def plan(
         message_bytes=message_bytes,
         quota=quota,
         connects=connects,
-        hours=hours,
         session=session,
         lane=lane or [],
-        as_json=json,
     )
+    show(load, hours=hours, as_json=json)
 
 
 @app.command(epilog="Example: roomcast status --watch 5")
@@ -189,7 +189,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch one line for each reading.")] = False,
 ) -> None:
     """Tell how a service is: its queues, workers, posts, failures, and what is wrong."""
-    from ops.status import show  # noqa: PLC0415
+    from ops.status import show
 
     show(url=url, stage=stage, region=region, profile=profile, watch=watch, every=seconds, as_json=json)
 
@@ -212,7 +212,7 @@ def redrive(
     json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes or --dry-run.")] = False,
 ) -> None:
     """Show the dead letters, ask, and give them back to their lanes. Ctrl-C stops; a second run goes on."""
-    from ops.redrive import give_back  # noqa: PLC0415
+    from ops.redrive import give_back
 
     raise typer.Exit(
         give_back(
@@ -271,9 +271,9 @@ def tune(
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a plot of cost against p99.")] = None,
 ) -> None:
     """Search the lane settings that serve an objective best, by load tests with each."""
-    from ops.trial import Load  # noqa: PLC0415
-    from ops.tune import Options  # noqa: PLC0415
-    from ops.tune import tune as search  # noqa: PLC0415
+    from ops.trial import Load
+    from ops.tune import Options
+    from ops.tune import tune as search
 
     options = Options(
         objective=objective,

@@ -26,32 +26,8 @@ _MOST = 100_000_000
 """Rooms, or members of a room: beyond, a figure is a slip of the pen."""
 
 
-def plan(
-    *,
-    rooms: int,
-    members: int,
-    rate: float,
-    room: Sequence[str],
-    message_bytes: int,
-    quota: float,
-    connects: float,
-    hours: float,
-    session: float,
-    lane: Sequence[str],
-    as_json: bool,
-) -> None:
-    """Print the forecast. Raises `BadSetting`."""
-    load = read_load(
-        rooms=rooms,
-        members=members,
-        rate=rate,
-        room=room,
-        message_bytes=message_bytes,
-        quota=quota,
-        connects=connects,
-        session=session,
-        lane=lane,
-    )
+def plan(load: Load, *, hours: float, as_json: bool) -> None:
+    """Print the forecast for so many hours a month. Raises `BadSetting`."""
     _check("--hours", hours, 0, 8_784)
     result = forecast(load)
     if as_json:

@@ -57,7 +57,7 @@ def test_nonsense_is_refused(option: str, value: object, words: str) -> None:
 
 def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     """One object: rates, groups, lanes, keys, what to raise, and costs that add up."""
-    plan(**{**OPTIONS, "room": ["1000x6@0.2", "1x10000@1"]}, hours=730, as_json=True)
+    plan(read_load(**{**OPTIONS, "room": ["1000x6@0.2", "1x10000@1"]}), hours=730, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["rates"]["messages"] == pytest.approx(201)
     assert [(it["shards"], it["lane"]) for it in told["groups"]] == [(1, "interactive"), (16, "bulk")]
@@ -73,10 +73,10 @@ def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables, the settings to raise by the names that a deployment takes, and what is a bound."""
     monkeypatch.setenv("COLUMNS", "200")
-    plan(**{**OPTIONS, "room": ["1x100000@1"], "lane": ["bulk.batch_size=1"]}, hours=730, as_json=False)
+    plan(read_load(**{**OPTIONS, "room": ["1x100000@1"], "lane": ["bulk.batch_size=1"]}), hours=730, as_json=False)
     told = capsys.readouterr().out
     for words in ("setting lane.bulk.max_concurrency", "never", "ever more waits", "is a bound", "together"):
         assert words in told
     assert "comes back to a shard" not in told
     with pytest.raises(BadSetting, match="--hours 0"):
-        plan(**OPTIONS, hours=0, as_json=False)
+        plan(read_load(**OPTIONS), hours=0, as_json=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -10,6 +11,10 @@ import pytest_asyncio
 from moto.server import ThreadedMotoServer
 
 from local.cloud import Cloud
+
+# A shell puts programs into the background without Ctrl-C, and what they start inherits that: those that tests stop by
+# SIGINT would not hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

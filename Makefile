@@ -15,7 +15,7 @@ unexport MAKEFLAGS MFLAGS
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test e2e check bench format synth bootstrap deploy destroy bundle requirements clean
+.PHONY: help up test slow e2e check bench format synth bootstrap deploy destroy bundle requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -24,6 +24,9 @@ up: .venv/.local .venv/.cloud  ## the whole service on this machine, until Ctrl-
 
 test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native  ## the default tests
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+slow: .venv/.dev .venv/.cloud  ## tests that take longer, some two minutes together
+	@exec $(BIN)/python -m pytest -m slow $(ARGS)
 
 e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed
 	@exec $(BIN)/python -m pytest tests/deploy $(ARGS)

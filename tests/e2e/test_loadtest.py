@@ -63,6 +63,7 @@ class LosingGateway(Gateway):
         super()._deliver(connection_id, frame)
 
 
+@pytest.mark.slow
 async def test_a_lost_delivery(tmp_path: Path) -> None:
     """One delivery is dropped. The recipe's client can't ask for it: exit status 1 naming message and client. The SDK
     finds the gap and fills it by history: clean, and counted. Without a loss the recipe's dialect is clean too."""
@@ -91,7 +92,7 @@ async def test_a_lost_delivery(tmp_path: Path) -> None:
         assert result["deliveries"]["filled"] >= 1
 
 
-@pytest.mark.large
+@pytest.mark.slow
 async def test_every_profile_runs_small(tmp_path: Path) -> None:
     """All seven at once on one twin, each with a few clients for a few seconds: clean, and each does what it is for."""
     async with Twin(state=tmp_path) as twin:

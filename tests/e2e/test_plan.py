@@ -83,6 +83,7 @@ async def run(twin: Twin, *, members: int, rooms: int, rate: float, ramp: float,
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "rooms", "rate", "ramp"),
     [

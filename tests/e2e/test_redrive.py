@@ -90,7 +90,10 @@ async def bury_again(twin: Twin, crowd: Crowd) -> None:
 
 @pytest.mark.parametrize(
     ("jobs", "rooms", "rate"),
-    [(60, 4, 5), pytest.param(1_000, 50, 30, marks=[pytest.mark.large, pytest.mark.timeout(400)])],
+    [
+        pytest.param(60, 4, 5, marks=pytest.mark.slow),
+        pytest.param(1_000, 50, 30, marks=[pytest.mark.large, pytest.mark.timeout(400)]),
+    ],
 )
 async def test_dead_jobs_are_redriven_twice(tmp_path: Path, jobs: int, rooms: int, rate: int) -> None:
     """Everybody is pushed every message once the workers are mended, within the budget of posts, `rate` a second, and

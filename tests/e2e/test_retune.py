@@ -137,6 +137,7 @@ async def test_a_second_change_is_undone_with_the_first(deployment: Deployment, 
     assert retune.remembered(deployment, path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, TrialError])
 async def test_after_a_search_the_stage_is_as_it_was(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None

@@ -12,7 +12,7 @@ from ops.trial import Load
 from ops.tune import Options, tune
 
 
-@pytest.mark.large
+@pytest.mark.slow
 def test_a_search_of_one_setting(tmp_path: Path) -> None:
     """The settings as they are, measured once by a load test on a twin that has them."""
     file = tmp_path / "found.json"

@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from domain.fanout import Doorbell, encode_job
 from domain.lanes import LANES, override_lanes
 from loadtest.audit import Audit, audit
@@ -195,6 +197,7 @@ def doorbell(version: int) -> str:
     return json.dumps({**job, "v": version})
 
 
+@pytest.mark.slow
 async def test_a_new_form_of_jobs_is_deployed_and_rolled_back_under_load(tmp_path: Path) -> None:
     """Step by step up to the release that writes version 2, and down again: no message is lost and no job buried."""
     first = release(tmp_path, reads=1, writes=1)

@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
+
 from domain.fanout import YOUNG_MS
 from domain.rooms import ShardKey
 from tests.e2e.people import Person, person
@@ -12,6 +14,7 @@ MEMBERS = 1_000
 AT_ONCE = 50
 
 
+@pytest.mark.slow
 async def test_a_hundred_of_a_thousand_sockets_vanish() -> None:
     """No close frame, and `$disconnect` is lost: the others miss nothing, the hundred are purged, the list says 900."""
     async with InlineService(lose_disconnects=True) as service, AsyncExitStack() as stack:

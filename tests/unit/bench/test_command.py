@@ -54,6 +54,7 @@ async def test_posts_over_tls(tmp_path: Path) -> None:
     assert list(result["post_tls"]) == list(CONTENDERS)
 
 
+@pytest.mark.slow
 async def test_rooms_that_grow_and_rooms_beside_them(tmp_path: Path) -> None:
     """Real workers and real tables, a load test and seats: all of it is carried out, and counted."""
     result = await measure("growth,isolation", tmp_path)

@@ -26,7 +26,7 @@ test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native  ## 
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 slow: .venv/.dev .venv/.cloud  ## tests that take longer, some two minutes together
-	@exec $(BIN)/python -m pytest -m slow $(ARGS)
+	@exec $(BIN)/python -m pytest -m 'slow and not large' $(ARGS)
 
 e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed
 	@exec $(BIN)/python -m pytest tests/deploy $(ARGS)

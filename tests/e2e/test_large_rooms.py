@@ -1,8 +1,8 @@
 """A room of several shards, through the whole service: it grows, its workers die, its posts fail, a client does not
 read, the account is throttled.
 
-The tests share one twin and one crowd, because connecting is what takes long; each can also run alone. Three of them
-run small by default; `-m large` runs all, small and at full size, and `-rP` shows what was measured.
+The tests share one twin and one crowd, because connecting is what takes long; each can also run alone. `-m slow`
+runs three of them small, `-m large` all at full size, and `-rP` shows what was measured.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
     scope="module",
     loop_scope="module",
     params=[
-        pytest.param(SCALED, id="scaled"),
+        pytest.param(SCALED, id="scaled", marks=pytest.mark.slow),
         pytest.param(FULL, id="full", marks=[pytest.mark.large, pytest.mark.timeout(900)]),
     ],
 )

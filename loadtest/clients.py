@@ -15,7 +15,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from client.connection import with_query
-from client.events import LogEvent
+from client.events import LogEvent, is_gateway_error
 from client.session import Session
 from domain.events import Ack, Chat, Error, Joined, RoomStats, UserJoined, UserLeft, UserTyping, Welcome
 from domain.protocol import SUBPROTOCOL
@@ -63,6 +63,10 @@ class Desk(Protocol):
     def acknowledged(self, ack: Ack, now: float) -> None: ...
 
     def refused(self, error: Error, now: float) -> None: ...
+
+    def stumbled(self, client: int, now: float) -> None:
+        """The gateway could not carry out one of a client's requests, and does not say which."""
+        ...
 
 
 class LoadClient:
@@ -198,6 +202,8 @@ class LoadClient:
         before = len(self.log.pushed)
         released = () if kind in SKIPPED else self.session.receive(bytes(frame), now)
         self._desk.framed(kind, len(self.log.pushed) - before, now)
+        if not kind and is_gateway_error(bytes(frame)):
+            self._desk.stumbled(self.number, now)
         self._take(released, now)
 
     def lost(self) -> None:

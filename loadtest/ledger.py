@@ -124,8 +124,17 @@ class Ledger:
         if message is None:
             return
         if error.code in RETRYABLE:
-            pause = self._draw.uniform(0, min(PAUSE_LIMIT, 0.1 * 2.0**message.tries))
-            message.again_at = now + (error.retry_after or 0.0) + pause
+            message.again_at = now + (error.retry_after or 0.0) + self._pause(message)
         else:
             message.refusal = error.code
             del self.under_way[message.client_id]
+
+    def stumbled(self, client: int, now: float) -> None:
+        """As the SDK does: it may have been any of the client's, and each is carried out once."""
+        self.tally.second(now).errors += 1
+        for message in self.under_way.values():
+            if message.sender == client:
+                message.again_at = min(message.again_at, now + self._pause(message))
+
+    def _pause(self, message: Message) -> float:
+        return self._draw.uniform(0, min(PAUSE_LIMIT, 0.1 * 2.0**message.tries))

@@ -42,8 +42,7 @@ class Pace:
 
     def __init__(self, cap: float = 0) -> None:
         """`cap`: posts a second at most; 0: as many as the account grants."""
-        self.throttled = False
-        """Whether the account's throttle was at work in the last whole moment."""
+        self._was_throttled = False
         self._cap = cap or math.inf
         self._rate = self._cap
         self._next_turn = -math.inf
@@ -55,6 +54,12 @@ class Pace:
     def rate(self) -> float:
         """Posts a second, if there are as many; infinite before the first throttle where there is no cap."""
         return self._rate
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the account's throttle was at work in the last whole moment, or is in the present one: where posts
+        are few, a moment is long, and a frame refused twice can't wait for its end to learn whose throttle it met."""
+        return self._was_throttled or self._is_throttled()
 
     def reserve(self, now: float, within: float = math.inf) -> float | None:
         """Take the next post's turn: the seconds until it comes. None, and no turn is taken, if they are not fewer than
@@ -105,11 +110,15 @@ class Pace:
             self._close(now)
         self._last = now
 
+    def _is_throttled(self) -> bool:
+        answers = self._deliveries + self._refusals
+        return len(self._refused) > 1 and self._refusals > ACCOUNT_SHARE * answers
+
     def _close(self, now: float) -> None:
         """A moment is over: what it says of the account sets the rate of the next."""
         answers = self._deliveries + self._refusals
-        self.throttled = len(self._refused) > 1 and self._refusals > ACCOUNT_SHARE * answers
-        if self.throttled:
+        self._was_throttled = self._is_throttled()
+        if self._was_throttled:
             # Up to the last answer: an environment that lay frozen since then was granted nothing.
             lasted = max(self._last - self._began, SHORT_MOMENT)
             tried = answers / lasted

@@ -213,6 +213,8 @@ async def test_a_throttled_account_gets_what_it_is_granted(hall: Hall) -> None:
             sent = gateway.posts.sent
             async with large.talking(rate=5), small.talking(rate=size.small):
                 await until(lambda: gateway.posts.sent - sent >= 3 * size.rate, PATIENCE)
+                # What is cold has started by now: the first messages wait for that, and not for the throttle.
+                warm = [len(it.ledger.latencies) for it in (large, small)]
                 before, began = (gateway.posts.sent, gateway.posts.throttled), asyncio.get_running_loop().time()
                 await until(lambda: gateway.posts.sent - before[0] >= size.seconds * size.rate, PATIENCE)
                 after, ended = (gateway.posts.sent, gateway.posts.throttled), asyncio.get_running_loop().time()
@@ -226,7 +228,8 @@ async def test_a_throttled_account_gets_what_it_is_granted(hall: Hall) -> None:
         delivered, refused = after[0] - before[0], after[1] - before[1]
         print(
             f"{delivered / (ended - began) / size.rate:.3f} of {size.rate:g} posts/s,"
-            f" {refused / (delivered + refused):.3f} refused; large: {times(large, 0)}, small: {times(small, 0)}"
+            f" {refused / (delivered + refused):.3f} refused;"
+            f" large: {times(large, warm[0])}, small: {times(small, warm[1])}"
         )
         assert refused <= 0.1 * (delivered + refused)
 

@@ -12,9 +12,12 @@
 6. The user's inbox is a room that nobody joins: `welcome` and `pong` say where it is. A private message that this
    session sent is no news to its user, whichever comes first, its `ack` or its copy in the inbox.
 7. What is not in a log (`user_joined`, `typing` …) is released as it comes.
-8. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
+8. A request that was sent twice may be carried out for the second time when things have moved on. So who is told to
+   have joined a room that is followed no longer leaves it, and who is told to have left a room that is followed, or
+   does not find it in a `pong`, joins it again with `since`.
+9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
 
-With `dialect="recipe"` rules 3, 5 and 8 fall away, since those clients know neither `since` nor history: entries are
+With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
 ordered among themselves, and a connection begins where its `welcome` says.
 
 `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
@@ -310,6 +313,10 @@ class Session:
         released: list[Released] = [] if pending is not None and pending.ours else [pong]
         for room, head in pong.heads.items():
             released += self._mentioned(room, head.epoch, head.seq, now)
+        cursors = pending.request.cursors if pending is not None and isinstance(pending.request, Ping) else None
+        for room in cursors or ():
+            if room in self._rooms and room not in pong.heads:
+                self._rejoin(room, now)
         return released
 
     def _acked(self, ack: Ack, now: float) -> Sequence[Released]:
@@ -331,7 +338,8 @@ class Session:
             self._rooms = {room: it for room, it in self._rooms.items() if room == joined.room_id}
         following = self._follow(joined.room_id) if pending is not None else self._rooms.get(joined.room_id)
         if following is None:
-            return (joined,)
+            self._leave_unwanted(joined.room_id, now)
+            return ()
         begins = not following.placed or joined.epoch != following.epoch
         for event in self._entries(joined.events):
             following.hold(event, asked_for=True)
@@ -340,8 +348,11 @@ class Session:
 
     def _left(self, left: Left, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(left.client_id, now)
+        if pending is None:
+            self._rejoin(left.room_id, now)
+            return ()
         self._rooms.pop(left.room_id, None)
-        return () if pending is not None and pending.ours else (left,)
+        return () if pending.ours else (left,)
 
     def _history(self, page: HistoryPage, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(page.client_id, now)
@@ -472,16 +483,25 @@ class Session:
         self._outbox.ask(request, now, ours=True)
 
     def _resume(self, now: float) -> None:
-        for room, following in self._rooms.items():
-            if self._joining(room):
-                continue
-            since, epoch = (following.cursor, following.epoch) if following.placed else (None, None)
-            request = JoinRoom(client_id=self._new_id(), room_id=room, since=since, epoch=epoch)
-            self._outbox.ask(request, now, line=room, ours=True, first=True)
+        for room in self._rooms:
+            if not self._joining(room):
+                self._rejoin(room, now, first=True)
         if self._named not in self._rooms:
             # A connection joins a room when it opens, wanted or not.
-            request_to_leave = LeaveRoom(client_id=self._new_id(), room_id=self._named)
-            self._outbox.ask(request_to_leave, now, line=self._named, ours=True, first=True)
+            self._leave_unwanted(self._named, now, first=True)
+
+    def _rejoin(self, room: str, now: float, *, first: bool = False) -> None:
+        """Make sure that we are a member of a room that is followed, unless what stands in its line says more."""
+        following = self._rooms.get(room)
+        if following is None or (self._outbox.first(room) is not None and not first):
+            return
+        since, epoch = (following.cursor, following.epoch) if following.placed else (None, None)
+        request = JoinRoom(client_id=self._new_id(), room_id=room, since=since, epoch=epoch)
+        self._outbox.ask(request, now, line=room, ours=True, first=first)
+
+    def _leave_unwanted(self, room: str, now: float, *, first: bool = False) -> None:
+        request = LeaveRoom(client_id=self._new_id(), room_id=room)
+        self._outbox.ask(request, now, line=room, ours=True, first=first)
 
     def _entries(self, raws: Iterable[Raw]) -> list[LogEvent]:
         entries = [event for event in read_events(raws) if isinstance(event, LogEvent)]

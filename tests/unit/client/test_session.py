@@ -448,6 +448,49 @@ def test_a_room_that_was_left_is_silent() -> None:
     assert talk.session.cursor("den") is None
 
 
+def test_a_late_answer_to_a_leave_does_not_end_what_follows() -> None:
+    """A leave was asked for twice, and the room joined again between the two answers: nobody knows what the second has
+    ended, so the room is joined once more from where we are."""
+    talk = Talk()
+    talk.session.leave("den", talk.now)
+    leave = talk.ask()
+    talk.give("left", clientId=leave["clientId"], roomId="den")
+    talk.session.join("den", talk.now)
+    join = {"clientId": talk.ask()["clientId"], "roomId": "den"}
+    talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
+    assert talk.give("left", clientId=leave["clientId"], roomId="den") == ()
+    again = talk.ask()
+    assert (again["type"], again["since"], again["epoch"]) == ("join_room", 3, 1)
+    assert talk.push(4) == [4]
+
+
+def test_a_room_that_a_pong_does_not_name_is_joined_again() -> None:
+    """The service has lost us, or has never had us: all that was missed comes with the answer."""
+    talk = Talk(head=7)
+    talk.session.ping(talk.now)
+    ping = talk.ask()
+    assert ping["cursors"] == {"den": 7, "inbox#u": 0}
+    talk.give("pong", clientId=ping["clientId"], time=1, heads={"inbox#u": {"epoch": 1, "seq": 0}})
+    again = talk.ask()
+    assert (again["type"], again["roomId"], again["since"]) == ("join_room", "den", 7)
+
+
+def test_a_late_answer_to_a_join_does_not_bring_a_room_back() -> None:
+    """A join was asked for twice, and the room left between the two answers: the service made us a member again."""
+    talk = Talk()
+    talk.session.join("nook", talk.now)
+    join = talk.ask()
+    talk.give("joined", clientId=join["clientId"], roomId="nook", epoch=1, head=3, recovered=False, events=[])
+    talk.session.leave("nook", talk.now)
+    talk.give("left", clientId=talk.ask()["clientId"], roomId="nook")
+    late = talk.give("joined", clientId=join["clientId"], roomId="nook", epoch=1, head=4, recovered=False, events=[])
+    assert late == ()
+    leave = talk.ask()
+    assert (leave["type"], leave["roomId"]) == ("leave_room", "nook")
+    assert talk.give("left", clientId=leave["clientId"], roomId="nook") == ()
+    assert talk.session.cursor("nook") is None
+
+
 # ------------------------------------------------------------------------------------------------ the inbox
 
 
@@ -645,7 +688,7 @@ def test_a_connection_grows_stale() -> None:
         talk.session.tick(due)
         for ping in talk.asked():
             talk.now = due
-            talk.give("pong", clientId=ping["clientId"], time=1, heads={})
+            talk.give("pong", clientId=ping["clientId"], time=1, heads={"den": {"epoch": 1, "seq": 0}})
     assert due == 100 + LIFE
     assert len(dues) == pytest.approx(LIFE / PING_EVERY, rel=0.25)
     talk.now = due

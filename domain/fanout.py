@@ -27,6 +27,7 @@ __all__ = [
     "JOB_VERSION",
     "NOTICE_MS",
     "NOT_AFTER_MS",
+    "PENDING_MS",
     "PLAN_ABOVE",
     "ROUND_BYTES",
     "ROUND_ENTRIES",
@@ -70,8 +71,10 @@ ROUND_BYTES = 128 * 1024
 """What a worker reads of the log in one round, at most."""
 YOUNG_MS = 30_000
 """A 410 of a younger connection may only mean that its handshake is pending: it is never purged for it."""
+PENDING_MS = 5_000
+"""Hardly any handshake lasts longer: a 410 of a connection older than that is left to the remainders."""
 GRACE = (0.05, 0.1, 0.2, 0.4)
-"""Seconds before each further try of a post that a young connection answered with 410."""
+"""Seconds before each further try of a post that such a young connection answered with 410."""
 NOT_AFTER_MS = 600_000
 """How long a remainder is tried."""
 WELCOME_MS = 60_000

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from domain.errors import ConnectionGone, PostError, PostFailed, Throttled, Unavailable
-from domain.fanout import GRACE, Outcome, read_outcome
+from domain.fanout import GRACE, PENDING_MS, Outcome, read_outcome
 from domain.lanes import Lane
 from domain.ports import Connections, Ports
 from domain.rooms import Member, ShardKey
@@ -91,7 +91,7 @@ class Poster:
                     throttled += 1
                     pace.refused(clock.monotonic(), member.connection)
                     outcome, pause = self._after_throttle(member, throttled, patient)
-                elif isinstance(error, ConnectionGone) and outcome is Outcome.RETRY:
+                elif isinstance(error, ConnectionGone) and age < PENDING_MS:
                     pause = next(grace, None)
                 if pause is None:
                     return outcome

@@ -15,7 +15,7 @@ unexport MAKEFLAGS MFLAGS
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test slow e2e check bench format synth bootstrap deploy destroy bundle requirements clean
+.PHONY: help up test slow e2e simulate mutants check bench format synth bootstrap deploy destroy bundle requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -30,6 +30,13 @@ slow: .venv/.dev .venv/.cloud  ## tests that take longer, some two minutes toget
 
 e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed
 	@exec $(BIN)/python -m pytest tests/deploy $(ARGS)
+
+N := 20000
+simulate: .venv/.dev  ## N=20000 schedules under faults, in virtual time; the first seed by ARGS="--first 20000"
+	@exec $(BIN)/python -m tests.simulation run --schedules $(N) $(ARGS)
+
+mutants: .venv/.dev  ## take away one safeguard after the other: the simulation must notice
+	@exec $(BIN)/python -m tests.simulation mutants $(ARGS)
 
 check: .venv/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -17,7 +17,6 @@ def test_a_request_beyond_the_gateways_rate_is_sent_again_at_once() -> None:
     others wait for does not."""
     plan = Plan("ws://h", clients=2, rooms=1, rate=4, seconds=1, name="x")
     ledger = Ledger(random.Random(0))
-    clients = {it: LoadClient(it, plan, ledger, random.Random(it)) for it in range(2)}
     ledger.open(plan_messages(plan, senders_of(plan, ()), start=10.0))
     for message in ledger.messages:
         ledger.under_way[message.client_id] = message

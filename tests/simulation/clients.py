@@ -1,0 +1,328 @@
+"""Simulated clients: the SDK's session over sockets that are lost, and a record of all that came."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from client.connection import PAUSE, PAUSE_LIMIT
+from client.events import LogEvent, Released, read_event
+from client.session import Dialect, Session
+from domain.events import Ack, Chat, Error, Joined, Left, PrivateMessage, Welcome
+from domain.rooms import is_inbox
+from tests.simulation.sockets import Socket
+
+if TYPE_CHECKING:
+    from tests.simulation.service import Service
+
+__all__ = ["Client", "Life", "Said"]
+
+REFUSED_PAUSE = 1.0
+"""Seconds before a handshake that was refused is tried again."""
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One connection of a client, and what came over it."""
+
+    socket: Socket
+    user: str
+    dialect: Dialect
+    pushed: list[tuple[str, int, int]] = field(default_factory=list)
+    """(room, epoch, seq), as they came, without having been asked for."""
+    begun: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Room → (epoch, head) from which on everything is owed: by its `welcome` or `joined`."""
+    welcomed: bool = False
+    moved: bool = False
+    """It has left a room: a welcome may be late, or not be sent any more."""
+    doubtful: set[str] = field(default_factory=set)
+    """Rooms that a request sent twice may have ended behind its back, for a while."""
+    leaving: set[str] = field(default_factory=set)
+    """Rooms that it has asked to leave, and not to join again."""
+    left: dict[str, int] = field(default_factory=dict)
+    """Room → when its `left` came, in milliseconds since 1970, unless it is joined again."""
+
+
+@dataclass(slots=True)
+class Said:
+    """A message that a client has sent."""
+
+    user: str
+    room: str
+    text: str
+    ack: Ack | None = None
+    refused: str | None = None
+
+
+class Client:
+    """A client, until it quits. It reconnects by itself."""
+
+    def __init__(self, service: Service, name: str, room: str, dialect: Dialect, draw: random.Random) -> None:
+        self.name = name
+        self.dialect: Dialect = dialect
+        self.lives: list[Life] = []
+        self.said: dict[str, Said] = {}
+        """By clientId."""
+        self.bodies: dict[tuple[str, int, int], list[object]] = defaultdict(list)
+        """(room, epoch, seq) → each way in which the entry came, by whatever path."""
+        self.released: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        """Room → (epoch, seq), in the order in which the user got them; (0, 0) where it was followed anew."""
+        self.starting = False
+        self.quits = False
+        self._service = service
+        self._draw = draw
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self.session = Session(room, new_id=self._new_id, draw=draw, dialect=dialect, observe=self._observe)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._answered: set[str] = set()
+        """The ids of joins that were answered."""
+        self._tries = 0
+        self._entrances: list[str] = []
+
+    # ---- what the script lets it do
+
+    def start(self) -> None:
+        """Open the first connection."""
+        self.starting = True
+        self._entrances = self.session.entrances
+        self._open()
+
+    def send(self, room: str, text: str) -> None:
+        self._said(self.session.send(room, text, self._now), room, text)
+
+    def send_private(self, target: str, text: str) -> None:
+        self._said(self.session.send_private(target, text, self._now), f"inbox#{self.name}", text)
+
+    def repeat(self) -> None:
+        """Send the frame of something already acknowledged once more, as a network does that holds one back."""
+        acked = [it for it in self.said.items() if it[1].ack is not None and not it[1].room.startswith("inbox#")]
+        if acked and self.life is not None:
+            client_id, said = self._draw.choice(acked)
+            frame = f'{{"type":"chat","clientId":"{client_id}","roomId":"{said.room}","message":"{said.text}"}}'
+            self._service.request(self, self.life.socket, frame.encode())
+
+    def join(self, room: str) -> None:
+        self.session.join(room, self._now)
+        self.flush()
+
+    def leave(self, room: str) -> None:
+        self.session.leave(room, self._now)
+        self.flush()
+
+    def typing(self, room: str) -> None:
+        self.session.typing(room)
+        self.flush()
+
+    def ping(self) -> None:
+        self.session.ping(self._now)
+        self.flush()
+
+    def cut(self, *, silent: bool = False, returns: bool = True) -> None:
+        """Lose the socket; `silent`: the gateway does not notice for now."""
+        if self.life is None:
+            return
+        socket = self.life.socket
+        self._service.note("cut", socket.id, "silent" if silent else "")
+        if silent:
+            socket.silent = True
+            self._service.later_lost(socket)
+        else:
+            self._service.lost(socket)
+        self.quits |= not returns
+        self._ended()
+
+    def quit(self) -> None:
+        """Lose the socket and never come back."""
+        self.quits = True
+        self.cut()
+
+    # ---- the connection
+
+    @property
+    def life(self) -> Life | None:
+        """The connection, while it is open."""
+        found = self.lives[-1] if self.lives else None
+        return found if found is not None and found.socket.state == "open" and not found.socket.silent else None
+
+    @property
+    def rooms(self) -> list[str]:
+        """Those that it is in."""
+        return [it for it in self.life.begun if not is_inbox(it)] if self.life is not None else []
+
+    @property
+    def busy(self) -> bool:
+        """Whether it waits for anything."""
+        return self.starting and not self.quits and (self.life is None or self.session.busy)
+
+    def opened(self, socket: Socket, room: str) -> None:
+        """The handshake is over."""
+        self._tries = 0
+        self.lives.append(Life(socket, self.name, self.dialect))
+        self.session.connected(self._now, room)
+        self.flush()
+
+    def refused(self, status: int) -> None:
+        """The handshake came to nothing."""
+        if status == 403 and len(self._entrances) > 1:
+            del self._entrances[0]
+            self._tries = 0
+        self._reopen()
+
+    def flush(self) -> None:
+        """Hand out what the session has to send, and be back when it wants to be."""
+        life = self.life
+        if life is None:
+            return
+        for frame in self.session.frames():
+            self._note_move(life, frame)
+            self._service.request(self, life.socket, frame)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        due = self.session.due()
+        if due is not None:
+            self._alarm = self._loop.call_at(max(due, self._loop.time()), self._tick)
+
+    # ---- private
+
+    @property
+    def _now(self) -> float:
+        return self._loop.time()
+
+    def _new_id(self) -> str:
+        return f"{self.name}-{next(self._numbers):06}"
+
+    def _said(self, client_id: str, room: str, text: str) -> None:
+        self.said[client_id] = Said(self.name, room, text)
+        self.flush()
+
+    def _open(self) -> None:
+        room = self._entrances[0]
+        connection = f"{self.name}.{next(self._numbers)}"
+        box: list[Socket] = []
+        socket = self._service.handshake(
+            self, connection, room, lambda frame: self._receive(box[0], frame), lambda: self._closed(box[0])
+        )
+        box.append(socket)
+
+    def _reopen(self) -> None:
+        if self.quits:
+            return
+        pause = self._draw.uniform(0, min(PAUSE_LIMIT, PAUSE * 2.0**self._tries))
+        self._tries += 1
+        self._loop.call_later(pause, self._open)
+
+    def _closed(self, socket: Socket) -> None:
+        if self.lives and self.lives[-1].socket is socket:
+            self._ended()
+
+    def _ended(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._take(self.session.disconnected())
+        if self.dialect == "recipe":
+            for room in self.released:
+                self.released[room].append((0, 0))
+        self._entrances = self.session.entrances
+        self._reopen()
+
+    def _receive(self, socket: Socket, frame: bytes) -> None:
+        life = self.life
+        if life is None or life.socket is not socket:
+            return
+        if frame.startswith(b'{"type":"joined"'):
+            joined = read_event(frame)  # the session keeps those for itself that it has asked for by itself
+            assert isinstance(joined, Joined)
+            self._has_joined(life, joined)
+        elif frame.startswith(b'{"type":"left"'):
+            left = read_event(frame)
+            assert isinstance(left, Left)
+            if left.room_id not in life.leaving:
+                life.doubtful.add(left.room_id)
+        self._take(self.session.receive(frame, self._now))
+        self.flush()
+
+    def _tick(self) -> None:
+        if self.life is None:
+            return
+        if self.session.stale(self._now):
+            self.cut()
+            return
+        self._take(self.session.tick(self._now))
+        self.flush()
+
+    def _observe(self, event: LogEvent, asked_for: bool) -> None:
+        came = (event.room_id, event.epoch, event.seq)
+        self.bodies[came].append(_words(event))
+        life = self.life
+        if life is not None and not asked_for:
+            life.pushed.append(came)
+            self._service.note("pushed", life.socket.id, *came)
+
+    def _take(self, released: Sequence[Released]) -> None:
+        life = self.life
+        for event in released:
+            match event:
+                case Chat() | PrivateMessage():
+                    self.released[event.room_id].append((event.epoch, event.seq))
+                case Welcome() if life is not None:
+                    life.welcomed = True
+                    if not life.moved:
+                        life.begun.setdefault(event.room_id, (event.epoch, event.head))
+                    life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
+                case Left() if life is not None:
+                    self._service.note("left", life.socket.id, event.room_id)
+                    life.left[event.room_id] = self._service.clock.now()
+                    self.released[event.room_id].append((0, 0))
+                case Ack():
+                    said = self.said.get(event.client_id or "")
+                    if said is not None:
+                        said.ack = event
+                case Error():
+                    said = self.said.get(event.client_id or "")
+                    if said is not None:
+                        said.refused = event.code
+                case _:
+                    pass
+
+    def _note_move(self, life: Life, frame: bytes) -> None:
+        if b'"type":"join_room"' in frame:
+            room = json.loads(frame)["roomId"]
+            life.left.pop(room, None)
+            life.leaving.discard(room)
+        elif b'"type":"leave_room"' in frame:
+            room = json.loads(frame)["roomId"]
+            life.begun.pop(room, None)
+            life.leaving.add(room)
+            life.moved = True
+
+    def _has_joined(self, life: Life, joined: Joined) -> None:
+        if joined.client_id in self._answered:
+            life.doubtful |= {joined.room_id, *life.begun}
+        self._answered.add(joined.client_id or "")
+        if joined.room_id in life.leaving:
+            # The late answer to a join that it has asked for twice: it is a member again, and has to leave anew.
+            life.left.pop(joined.room_id, None)
+            return
+        if self.dialect == "recipe":
+            # It has moved: from any other room nothing is owed to it any more.
+            life.begun = {room: it for room, it in life.begun.items() if is_inbox(room)}
+            life.moved = True
+        epoch, _ = life.begun.get(joined.room_id, (0, 0))
+        if epoch != joined.epoch:
+            life.begun[joined.room_id] = (joined.epoch, joined.head)
+
+
+def _words(event: LogEvent) -> object:
+    """What an entry says, however it came."""
+    match event:
+        case Chat() | PrivateMessage():
+            return (event.message_id, event.sender_id, event.message)
+        case _:
+            return None

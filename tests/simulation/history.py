@@ -1,0 +1,227 @@
+"""The invariants of docs/reliability.md, checked on what a schedule left behind: rows, queues, and clients' records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from domain.rooms import Entry, Room, ShardKey, is_inbox
+from tests.simulation.clients import Client, Life
+from tests.simulation.service import Service
+
+__all__ = ["DEAD_POSTS", "LAST_WORD", "Violation", "check"]
+
+DEAD_POSTS = 12
+"""Posts to a connection that has ended and is no longer young, at most (I11)."""
+LAST_WORD = "the last word"
+"""What is said in every room in the end: a broadcast after the last join and leave."""
+ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that does not hold."""
+
+    invariant: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """All that is in the store of one room."""
+
+    room: Room
+    log: Mapping[int, Entry]
+
+
+async def check(
+    service: Service, clients: Mapping[str, Client], poisoned: Sequence[tuple[str, str]], *, rested: bool
+) -> list[Violation]:
+    """What is wrong. `poisoned`: (lane, body) of each record that no worker can read; `rested`: whether all came to
+    rest in time."""
+    stored = {it: await _read(service, it) for it in await _rooms(service, clients)}
+    found = [Violation("crash", f"{type(it).__name__}: {it}") for it in service.crashes]
+    if not rested:
+        waiting = {it: service.queue.depth(it) for it in service.lanes if service.queue.depth(it)}
+        busy = [it.name for it in clients.values() if it.busy]
+        found.append(Violation("I7", f"no rest: {waiting}, busy {busy}, {service.under_way} under way"))
+    found += _logs(stored)
+    found += _acknowledged(clients, stored)
+    found += _received(clients, stored)
+    found += _complete(service, clients, stored)
+    found += _order(service, clients)
+    found += _outsiders(clients, stored)
+    found += _dead_letters(service, poisoned)
+    found += await _rows(service, clients, stored)
+    found += _quotas(service)
+    return found
+
+
+async def _rooms(service: Service, clients: Mapping[str, Client]) -> list[str]:
+    names = {room for it in clients.values() for life in it.lives for room in life.begun}
+    names |= {said.room for it in clients.values() for said in it.said.values()}
+    names |= {came[0] for it in clients.values() for came in it.bodies}
+    names |= {f"inbox#{it}" for it in clients}
+    return sorted(await service.store.rooms(sorted(names)))
+
+
+async def _read(service: Service, name: str) -> _Stored:
+    room = await service.store.room(name)
+    assert room is not None
+    entries = await service.store.entries(name, room.epoch, 0, limit=ALL, max_bytes=ALL**2)
+    return _Stored(room, {it.seq: it for it in entries})
+
+
+def _logs(stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    for name, it in stored.items():
+        if sorted(it.log) != list(range(1, it.room.head + 1)):
+            yield Violation("I1", f"{name} is at {it.room.head} and holds {sorted(it.log)}")
+        said = Counter((entry.sender, entry.body.get("message")) for entry in it.log.values())
+        for (sender, text), times in said.items():
+            if times > 1:
+                yield Violation("I3", f"{name} holds {text!r} by {sender} {times} times")
+
+
+def _acknowledged(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    for client in clients.values():
+        for client_id, said in client.said.items():
+            if said.ack is None:
+                continue
+            ack = said.ack
+            kept = stored.get(ack.room_id)
+            entry = kept.log.get(ack.seq) if kept is not None and kept.room.epoch == ack.epoch else None
+            if entry is None or (entry.body.get("message"), entry.body.get("messageId")) != (said.text, ack.message_id):
+                yield Violation("I2", f"{client_id} was acknowledged as {ack.room_id} {ack.seq}: there is {entry}")
+
+
+def _received(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    for client in clients.values():
+        for (room, epoch, seq), bodies in client.bodies.items():
+            entry = stored[room].log.get(seq) if room in stored and stored[room].room.epoch == epoch else None
+            kept = None
+            if entry is not None:
+                kept = (entry.body.get("messageId"), entry.sender, entry.body.get("message"))
+            if any(it != kept for it in bodies):
+                yield Violation("I4", f"{client.name} got {bodies} as {room} {seq}, which is {kept}")
+
+
+def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    for client in clients.values():
+        yield from _released(client, stored)
+        life = client.life
+        if life is None:
+            if not client.quits and client.lives:
+                yield Violation("I5", f"{client.name} is not back")
+            continue
+        calm = not (service.chaos.kills or service.chaos.pauses) and life.socket.failures <= 1
+        if not life.welcomed and not life.moved and (calm or not life.begun):
+            yield Violation("I5", f"{life.socket.id} was never welcomed")
+        for room, (epoch, head) in life.begun.items():
+            kept = stored[room]
+            if kept.room.epoch != epoch:
+                continue
+            if client.dialect == "v1" and client.session.cursor(room) != (epoch, kept.room.head):
+                at = client.session.cursor(room)
+                yield Violation("I5", f"{life.socket.id} is at {at} in {room}, whose head is {kept.room.head}")
+            if room in life.doubtful or (life.socket.beacons and client.dialect == "v1"):
+                continue  # it was told, or noticed, and asked
+            pushed = {seq for name, its_epoch, seq in life.pushed if (name, its_epoch) == (room, epoch)}
+            owed = {seq for seq, it in kept.log.items() if seq > head and it.origin != life.socket.id}
+            if owed - pushed:
+                yield Violation(
+                    "I5", f"{life.socket.id}, in {room} since {head}, was never pushed {sorted(owed - pushed)}"
+                )
+
+
+def _released(client: Client, stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    """What its user got: each once, in order, without a gap but the user's own private messages."""
+    for room, released in client.released.items():
+        kept = stored.get(room)
+        for (epoch, seq), (next_epoch, next_seq) in pairwise(released):
+            if seq == 0 or next_seq == 0 or epoch != next_epoch:
+                continue
+            between = range(seq + 1, next_seq)
+            own = kept is not None and is_inbox(room) and all(kept.log[it].sender == client.name for it in between)
+            if next_seq <= seq or (between and not own and client.dialect == "v1"):
+                yield Violation("I5", f"{client.name} was given {room} {next_seq} after {seq}")
+
+
+def _order(service: Service, clients: Mapping[str, Client]) -> Iterator[Violation]:
+    if service.chaos.kills or service.chaos.pauses:
+        return
+    for life in _lives(clients):
+        if life.socket.failures:
+            continue
+        reached: dict[tuple[str, int], int] = {}
+        for room, epoch, seq in life.pushed:
+            last = reached.get((room, epoch), 0)
+            if seq < last and life.pushed.index((room, epoch, seq)) >= life.pushed.index((room, epoch, last)):
+                yield Violation("I14", f"{life.socket.id} was first pushed {room} {seq} after {last}")
+            reached[room, epoch] = max(last, seq)
+
+
+def _outsiders(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    for life in _lives(clients):
+        for room, epoch, seq in life.pushed:
+            left = life.left.get(room)
+            entry = stored[room].log.get(seq) if room in stored and stored[room].room.epoch == epoch else None
+            if left is not None and entry is not None and entry.at > left:
+                yield Violation("I6", f"{life.socket.id} had left {room}, and was pushed {seq}")
+            if is_inbox(room) and room != f"inbox#{life.user}":
+                yield Violation("I6", f"{life.socket.id} was pushed what is in {room}")
+
+
+def _dead_letters(service: Service, poisoned: Sequence[tuple[str, str]]) -> Iterator[Violation]:
+    dead = Counter((lane, body) for lane in service.lanes for body in service.queue.dead(lane))
+    # A record may be buried more than once: its worker died before the queue heard of it.
+    if set(dead) != set(poisoned):
+        yield Violation("I8", f"dead letters {dict(dead)}, poisoned {list(poisoned)}")
+
+
+async def _rows(service: Service, clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> list[Violation]:
+    found = []
+    for client in clients.values():
+        life = client.life
+        if life is None:
+            continue
+        session = await service.store.session(life.socket.id)
+        if session.connection is None:
+            found.append(Violation("I9", f"{life.socket.id} is open, and its row is gone"))
+        for room in life.begun:
+            membership = session.membership(room)
+            rows = await service.store.members_among(membership.key, [life.socket.id]) if membership else []
+            if not rows:
+                found.append(Violation("I9", f"{life.socket.id} is open, and no longer a member of {room}"))
+    for name, kept in stored.items():
+        if is_inbox(name):
+            continue
+        for number in range(kept.room.shards):
+            key = ShardKey(name, kept.room.epoch, number)
+            shard, members = await service.store.shard(key), await service.store.members(key)
+            if shard is None:
+                continue
+            if shard.members != len(members) and service.last_words.get(key) == shard.version:
+                named = [it.connection for it in members]
+                found.append(Violation("I13", f"{key} counts {shard.members} and has {named}"))
+            rung = service.queue.rung.get(key, 0)
+            if (shard.sent or 0) < rung:
+                found.append(Violation("I14", f"{key} is served to {shard.sent}, and was rung for {rung}"))
+    return found
+
+
+def _quotas(service: Service) -> Iterator[Violation]:
+    for socket in service.sockets.all.values():
+        if socket.closed_in_vain:
+            yield Violation("I9", f"{socket.id} was closed, although it took every post")
+        if socket.dead_posts > DEAD_POSTS:
+            yield Violation("I11", f"{socket.id} was posted to {socket.dead_posts} times after its end")
+
+
+def _lives(clients: Mapping[str, Client]) -> Iterator[Life]:
+    for it in clients.values():
+        yield from it.lives

@@ -1,0 +1,224 @@
+"""The service under faults: the real use cases, workers and event sources' rules, over the memory adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from adapters.memory import MemoryStore
+from adapters.roster import AnnouncingRoster
+from domain.errors import Refused, RoomcastError
+from domain.lanes import Lane
+from domain.ports import Ports
+from domain.rooms import Rules, ShardKey
+from pipeline.batch import Worker
+from pipeline.known import KnownMembers
+from pipeline.pacing import Pace
+from pipeline.worker import read_record
+from services.caller import Caller
+from services.leases import sweep
+from services.requests import answer
+from services.sessions import connect, disconnect
+from tests.simulation.chaos import Chaos, Environment, Faulty, Rates
+from tests.simulation.clients import Client
+from tests.simulation.queues import SimulatedQueue
+from tests.simulation.sockets import Socket, Sockets
+from tests.simulation.virtual_time import VirtualClock
+
+__all__ = ["Service"]
+
+API_TIMEOUT = 29.0
+"""Seconds after which API Gateway gives up on a function."""
+SILENCE = (5.0, 40.0)
+"""Seconds until the gateway notices that a client has gone without a word."""
+TICK = 60.0
+
+
+class Service:
+    """Everything but the clients."""
+
+    def __init__(
+        self, rates: Rates, rules: Rules, lanes: Mapping[str, Lane], draw: random.Random, notes: list[tuple[Any, ...]]
+    ) -> None:
+        """`notes` gets (seconds, what, …) of all that happens."""
+        self.clock = VirtualClock()
+        self.chaos = Chaos(rates, draw, self.note)
+        self.store = MemoryStore(self.chaos.answer)
+        self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
+        self.sockets = Sockets(self.chaos)
+        self.lanes = lanes
+        self.rules = rules
+        self.crashes: list[Exception] = []
+        """What no code may raise."""
+        self.last_words: dict[ShardKey, int] = {}
+        """Shard → its version when the last word was said in its room: who comes or goes later is not counted by it."""
+        self.under_way = 0
+        """Requests, handshakes and ends of connections."""
+        self.counts: Counter[str] = Counter()
+        self._notes = notes
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = 0
+
+    def note(self, what: str, *of: object) -> None:
+        self._notes.append((round(self._loop.time(), 3), what, *of))
+
+    def start(self) -> None:
+        """Begin to work the lanes."""
+        for lane in self.lanes.values():
+            for number in range(lane.max_concurrency):
+                self._spawn(self._poll(lane, f"{lane.name}-{number}"))
+        self._spawn(self._tick())
+
+    async def stop(self) -> None:
+        for it in list(self._tasks):
+            it.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def idle(self) -> bool:
+        return not self.under_way and not any(self.queue.depth(it) for it in self.lanes)
+
+    def redrive(self) -> int:
+        """Give the dead letters back but for poison; how many."""
+        return sum(self.queue.redrive(it) for it in self.lanes)
+
+    # ---- the gateway
+
+    def handshake(
+        self, client: Client, connection: str, room: str, receive: Callable[[bytes], None], closed: Callable[[], None]
+    ) -> Socket:
+        """A client asks to be let in; it is told by `opened` or `refused`."""
+        socket = self.sockets.offer(connection, receive, closed)
+        self._begin(self._admit(client, socket, room))
+        return socket
+
+    def request(self, client: Client, socket: Socket, frame: bytes) -> None:
+        """A client has sent a frame."""
+        self._begin(self._respond(client, socket, frame))
+
+    def lost(self, socket: Socket) -> None:
+        """A socket has ended, and the gateway knows."""
+        if socket.state != "open":
+            return
+        self.sockets.lose(socket)
+        if self.chaos.draw.random() >= self.chaos.rates.lost_disconnect:
+            self._begin(self._farewell(socket))
+
+    def later_lost(self, socket: Socket) -> None:
+        """A client has gone without a word: the gateway finds out after a while."""
+        self._loop.call_later(self.chaos.draw.uniform(*SILENCE), self.lost, socket)
+
+    async def _admit(self, client: Client, socket: Socket, room: str) -> None:
+        await self.chaos.answer()
+        caller = Caller(socket.id, client.name, client.name, self._request_id())
+        environment = Environment("connect", self.chaos, API_TIMEOUT)
+        self.note("handshake", socket.id, room)
+        status = 200
+        try:
+            lived, _ = await environment.run(connect(self._ports(environment), caller, room, client.dialect))
+            if not lived:
+                status = 502
+        except Refused:
+            status = 403
+        except RoomcastError:
+            status = 502
+        # Until the answer has passed the gateway, the connection does not exist for posts.
+        await self.chaos.answer()
+        self.note("admitted" if status == 200 else "refused", socket.id, status)
+        if status != 200:
+            self.sockets.lose(socket)
+            client.refused(status)
+        else:
+            self.sockets.open(socket)
+            client.opened(socket, room)
+
+    async def _respond(self, client: Client, socket: Socket, frame: bytes) -> None:
+        await self.chaos.answer()
+        if socket.state != "open":
+            return
+        request = self._request_id()
+        caller = Caller(socket.id, client.name, client.name, request)
+        environment = Environment("message", self.chaos, API_TIMEOUT)
+        self.note("request", socket.id, frame.decode())
+        lived, answered = await environment.run(answer(self._ports(environment), caller, frame.decode()))
+        if lived:
+            reply = answered.frame
+        else:
+            failure = {"message": "Internal server error", "connectionId": socket.id, "requestId": request}
+            reply = json.dumps(failure).encode()
+        self.note("reply", socket.id, reply.decode())
+        if reply and socket.state == "open":
+            self.sockets.send(socket, reply)
+
+    async def _farewell(self, socket: Socket) -> None:
+        await self.chaos.answer()
+        environment = Environment("disconnect", self.chaos, API_TIMEOUT)
+        try:
+            await environment.run(disconnect(self._ports(environment), socket.id))
+        except RoomcastError:
+            self.note("no farewell", socket.id)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        async def count() -> None:
+            self.under_way += 1
+            try:
+                await work
+            except Exception as error:
+                self.crashes.append(error)
+            finally:
+                self.under_way -= 1
+
+        self._spawn(count())
+
+    # ---- the lanes and the tick
+
+    async def _poll(self, lane: Lane, name: str) -> None:
+        memory = Pace(lane.post_rate), KnownMembers()
+        while True:
+            received = await self.queue.receive(lane.name, lane.batch_size)
+            environment = Environment(name, self.chaos, lane.timeout)
+            worker = Worker(self._ports(environment), Faulty(self.sockets, environment, fails=False), lane, *memory)
+            batch = [read_record(it) for it in received]
+            self.note("received", name, *(it.body for it in batch))
+            try:
+                lived, worked = await environment.run(worker.work(batch, environment.time_left))
+            except Exception as error:
+                self.crashes.append(error)
+                continue
+            if not lived:
+                memory = Pace(lane.post_rate), KnownMembers()
+                continue
+            self.crashes += [it for it in worked.causes if not isinstance(it, RoomcastError)]
+            self.counts.update({f"{lane.name} {metric}": count for metric, count in worker.counts.items()})
+            failed = {it.receipt for it in worked.failed}
+            for it in batch:
+                if it.receipt not in failed:
+                    await self.queue.delete(lane.name, it.receipt)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            environment = Environment("tick", self.chaos, API_TIMEOUT)
+            try:
+                await environment.run(sweep(self._ports(environment), Faulty(self.sockets, environment, fails=False)))
+            except RoomcastError:
+                self.note("the tick failed")
+
+    def _ports(self, environment: Environment) -> Ports:
+        store, queue = Faulty(self.store, environment), Faulty(self.queue, environment)
+        roster = AnnouncingRoster(store, queue, self.clock, self.rules)
+        return Ports(store, queue, roster, self.clock, self.rules, self.chaos.draw)
+
+    def _request_id(self) -> str:
+        self._numbers += 1
+        return f"r{self._numbers}"
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

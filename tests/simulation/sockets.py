@@ -1,0 +1,128 @@
+"""The gateway's sockets: pending, open, closed; what is posted to them arrives, is refused, or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from domain.errors import ConnectionGone, PostFailed, Throttled
+from domain.fanout import YOUNG_MS
+from tests.simulation.chaos import Chaos
+
+__all__ = ["Socket", "Sockets"]
+
+TRANSIT = 0.002
+"""Seconds from the gateway to a client: what is on its way when a socket is lost, is lost."""
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    """A connection at the gateway."""
+
+    id: str
+    receive: Callable[[bytes], None]
+    """What its client does with a frame."""
+    closed: Callable[[], None]
+    """What its client does when the socket is closed under it."""
+    state: Literal["pending", "open", "closed"] = "pending"
+    silent: bool = False
+    """The client is gone, and the gateway does not know yet."""
+    reads: bool = True
+    broken: bool = False
+    """No post reaches it."""
+    closed_in_vain: bool = False
+    """The service closed it, although it took every post."""
+    began_at: float = 0
+    """When its handshake began."""
+    failures: int = 0
+    """Posts that were not delivered, for whatever reason."""
+    beacons: int = 0
+    """Times that somebody gave up and said where the room is."""
+    dead_posts: int = 0
+    """Posts after it was closed, and was no longer young."""
+
+
+class Sockets:
+    """All sockets there ever were."""
+
+    def __init__(self, chaos: Chaos) -> None:
+        self.all: dict[str, Socket] = {}
+        self._chaos = chaos
+        self._loop = asyncio.get_running_loop()
+
+    def offer(self, connection: str, receive: Callable[[bytes], None], closed: Callable[[], None]) -> Socket:
+        """A handshake has begun."""
+        socket = Socket(connection, receive, closed, began_at=self._loop.time())
+        self.all[connection] = socket
+        return socket
+
+    def open(self, socket: Socket) -> None:
+        socket.state = "open"
+
+    def lose(self, socket: Socket) -> None:
+        """The socket is no more, and the gateway knows."""
+        socket.state = "closed"
+
+    def send(self, socket: Socket, frame: bytes) -> None:
+        """A frame to the client, which gets it if the socket still stands then."""
+        self._loop.call_later(TRANSIT, self._arrive, socket, frame)
+
+    async def post(self, connection: str, frame: bytes, deadline: float) -> None:
+        """As API Gateway's `@connections`."""
+        chaos = self._chaos
+        rates = chaos.rates
+        await chaos.answer()
+        socket = self.all.get(connection)
+        if socket is None:
+            raise ConnectionGone(connection)
+        if chaos.active:
+            drawn = chaos.draw.random()
+            if drawn < rates.post_hangs:
+                chaos.note("post hangs", connection)
+                if chaos.draw.random() < 0.5 and socket.state == "open":
+                    self._loop.call_later(chaos.draw.uniform(0, 2 * deadline), self._late, socket, frame)
+                socket.failures += 1
+                await asyncio.sleep(deadline)
+                raise PostFailed("no answer in time")
+            drawn -= rates.post_hangs
+            if drawn < rates.post_refused + rates.post_throttled:
+                socket.failures += 1
+                chaos.note("post refused", connection)
+                raise PostFailed("503") if drawn < rates.post_refused else Throttled("429")
+        if socket.state != "open":
+            socket.failures += 1
+            # Its row was made after the handshake began.
+            old = self._loop.time() - socket.began_at > YOUNG_MS / 1000 + 1
+            socket.dead_posts += old and socket.state == "closed"
+            raise ConnectionGone(connection)
+        if socket.broken:
+            socket.failures += 1
+            raise PostFailed("502")
+        if not socket.reads:
+            socket.failures += 1
+            raise Throttled("429")
+        if frame.startswith(b'{"type":"head"'):
+            socket.beacons += 1
+        self.send(socket, frame)
+
+    async def close(self, connection: str) -> None:
+        """As DELETE on `@connections`."""
+        await self._chaos.answer()
+        socket = self.all.get(connection)
+        if socket is None or socket.state != "open":
+            raise ConnectionGone(connection)
+        self._chaos.note("closed by the service", connection)
+        socket.closed_in_vain = not socket.silent and not socket.failures
+        self.lose(socket)
+        if not socket.silent:
+            self._loop.call_later(TRANSIT, socket.closed)
+
+    def _late(self, socket: Socket, frame: bytes) -> None:
+        if socket.state == "open":
+            self._arrive(socket, frame)
+
+    def _arrive(self, socket: Socket, frame: bytes) -> None:
+        if socket.state == "open" and not socket.silent:
+            socket.receive(frame)

@@ -1,0 +1,82 @@
+"""Schedules under faults: no invariant is violated, the same seed tells the same story, and the check can fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.history import Violation
+from tests.simulation.hunts import hunt, run_chunk
+from tests.simulation.mutants import MUTANTS, applied
+from tests.simulation.runs import run, shrink
+from tests.simulation.schedules import WORKLOADS, draw_schedule
+
+SCHEDULES = 2_000
+PARTS = 8
+QUICK = [
+    it
+    for it, mutant in enumerate(MUTANTS)
+    if mutant.name in {"a repeat does not ring", "members are read before entries"}
+]
+QUICK_SCHEDULES = 200
+TELL = "from tests.simulation.runs import run; from tests.simulation.schedules import draw_schedule as draw;"
+TELL += "print(*(run(draw(it)).digest for it in range(len('{workloads}'.split(',')))))"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_invariant_is_violated(part: int) -> None:
+    """Of the first 2,000 seeds; `make simulate` runs more."""
+    size = SCHEDULES // PARTS
+    chunk = run_chunk(range(part * size, (part + 1) * size), None)
+    assert chunk.schedules == size
+    assert chunk.failed == []
+    assert chunk.counts["kills"] > 0
+    assert chunk.counts["pauses"] > 0
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    """In every process, whatever its hashes are: a failure can be looked at."""
+    here = " ".join(run(draw_schedule(seed)).digest for seed in range(len(WORKLOADS)))
+    for hash_seed in ("1", "2"):
+        told = subprocess.run(
+            [sys.executable, "-c", TELL.format(workloads=",".join(WORKLOADS))],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parents[2],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert told.stdout.split() == here.split()
+
+
+@pytest.mark.parametrize("number", QUICK, ids=lambda it: MUTANTS[it].name)
+def test_a_safeguard_less_is_found(number: int) -> None:
+    """Two of those that `make mutants` takes away."""
+    assert hunt(number, QUICK_SCHEDULES) is not None
+
+
+def test_a_failing_schedule_shrinks() -> None:
+    """To a few actions, and the same invariant."""
+    mutant = MUTANTS[QUICK[0]]
+    with applied(mutant):
+        outcome = next(
+            it for seed in range(1, QUICK_SCHEDULES) if (it := run(draw_schedule(seed, mutant.workloads[0]))).violations
+        )
+        smallest = shrink(outcome)
+    assert len(smallest.schedule.actions) < len(outcome.schedule.actions) / 2
+    assert {it.invariant for it in smallest.violations} & mutant.found_by
+    assert all(isinstance(it, Violation) for it in smallest.violations)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda it: it.name)
+def test_every_mutant_is_of_this_code(mutant: object) -> None:
+    """Its text is found, once, and what was edited is as before afterwards."""
+    schedule = draw_schedule(1, "calm")
+    before = run(schedule).digest
+    with applied(mutant):  # type: ignore[arg-type]
+        pass
+    assert run(schedule).digest == before

@@ -2,8 +2,9 @@
 
 1. Requests carry a `clientId`; a request without an answer is sent again with the same one: after a reconnect, after
    `ROOM_BUSY`, `INTERNAL` or API Gateway's own error, and when no answer comes in time. It is carried out once.
-2. Joins, leaves and messages of a room stand in one line, private messages to one user in another, and the next goes
-   out when the one before is answered: only so is their order promised.
+2. Joins, leaves and messages of a room stand in one line (in the recipe's dialect, those of all rooms), private
+   messages to one user in another, and the next goes out when the one before is answered: only so is their order
+   promised.
 3. A room's entries are released once each, by seq. What is missing below a seq that the room is known to have reached
    is asked for, with one `history` request at a time: at once where a later entry has come, a moment later where the
    service has only said how far the room is, since what is missing is most often on its way.
@@ -13,8 +14,8 @@
    session sent is no news to its user, whichever comes first, its `ack` or its copy in the inbox.
 7. What is not in a log (`user_joined`, `typing` …) is released as it comes.
 8. A request that was sent twice may be carried out for the second time when things have moved on. So who is told to
-   have joined a room that is followed no longer leaves it, and who is told to have left a room that is followed, or
-   does not find it in a `pong`, joins it again with `since`.
+   have joined a room that is followed no longer leaves it; who is told to have left a room that is followed, or is
+   refused its history as no member, or does not find it in a `pong`, joins it again with `since`.
 9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
 
 With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
@@ -79,6 +80,8 @@ whoever joins hears of messages that are on their way to it; thousands that aske
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
 _INBOX = "inbox#"
+_MOVES = "#"
+"""The line of the recipe's dialect. `#` is in no room's id."""
 
 Dialect = Literal["v1", "recipe"]
 
@@ -118,7 +121,9 @@ class Session:
 
     def send(self, room: str, text: str, now: float) -> str:
         """Say something in a room. Raises `RequestRefused` if it can't fit into a frame."""
-        return self._outbox.ask(ChatMessage(client_id=self._new_id(), room_id=room, message=text), now, line=room)
+        return self._outbox.ask(
+            ChatMessage(client_id=self._new_id(), room_id=room, message=text), now, line=self._line(room)
+        )
 
     def send_private(self, target: str, text: str, now: float) -> str:
         """Say something to one user. Raises `RequestRefused` if it can't fit into a frame."""
@@ -128,11 +133,11 @@ class Session:
     def join(self, room: str, now: float) -> str:
         """Follow a room."""
         self._follow(room)
-        return self._outbox.ask(JoinRoom(client_id=self._new_id(), room_id=room), now, line=room)
+        return self._outbox.ask(JoinRoom(client_id=self._new_id(), room_id=room), now, line=self._line(room))
 
     def leave(self, room: str, now: float) -> str:
         """Follow a room no longer."""
-        return self._outbox.ask(LeaveRoom(client_id=self._new_id(), room_id=room), now, line=room)
+        return self._outbox.ask(LeaveRoom(client_id=self._new_id(), room_id=room), now, line=self._line(room))
 
     def history(
         self, room: str, now: float, *, before: int | None = None, after: int | None = None, limit: int = HISTORY_LIMIT
@@ -257,7 +262,7 @@ class Session:
             following = self._rooms.get(self._named)
             if following is not None and not following.placed and not self._joining(self._named):
                 request = JoinRoom(client_id=self._new_id(), room_id=self._named)
-                self._outbox.ask(request, now, line=self._named, ours=True)
+                self._outbox.ask(request, now, line=self._line(self._named), ours=True)
             self.ping(now, ours=True)
         if self._ask_due <= now:
             self._ask_due = math.inf
@@ -403,6 +408,10 @@ class Session:
             following = self._following(request.room_id)
             if following is not None and following.asked is not None:
                 asked, following.asked = following.asked, None
+                if error.code == "NOT_A_MEMBER" and request.room_id in self._rooms:
+                    self._ask_due = min(self._ask_due, now + self._draw.uniform(*ASK_AFTER))
+                    self._rejoin(request.room_id, now)
+                    return ()
                 return following.fill((), asked)
         return ()
 
@@ -436,9 +445,14 @@ class Session:
             and self._outbox.waiting(event.client_id) is not None
         )
 
+    def _line(self, room: str) -> str:
+        """Where a room's requests stand. A connection in the recipe's dialect is in one room, so one move waits for
+        another."""
+        return room if self.dialect == "v1" else _MOVES
+
     def _joining(self, room: str) -> bool:
-        pending = self._outbox.first(room)
-        return pending is not None and isinstance(pending.request, JoinRoom)
+        pending = self._outbox.first(self._line(room))
+        return pending is not None and isinstance(pending.request, JoinRoom) and pending.request.room_id == room
 
     def _mentioned(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
         """The service mentions where a room is. Where we begin there is for `welcome` or `joined` to say."""
@@ -493,15 +507,15 @@ class Session:
     def _rejoin(self, room: str, now: float, *, first: bool = False) -> None:
         """Make sure that we are a member of a room that is followed, unless what stands in its line says more."""
         following = self._rooms.get(room)
-        if following is None or (self._outbox.first(room) is not None and not first):
+        if following is None or (self._outbox.first(self._line(room)) is not None and not first):
             return
         since, epoch = (following.cursor, following.epoch) if following.placed else (None, None)
         request = JoinRoom(client_id=self._new_id(), room_id=room, since=since, epoch=epoch)
-        self._outbox.ask(request, now, line=room, ours=True, first=first)
+        self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
 
     def _leave_unwanted(self, room: str, now: float, *, first: bool = False) -> None:
         request = LeaveRoom(client_id=self._new_id(), room_id=room)
-        self._outbox.ask(request, now, line=room, ours=True, first=first)
+        self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
 
     def _entries(self, raws: Iterable[Raw]) -> list[LogEvent]:
         entries = [event for event in read_events(raws) if isinstance(event, LogEvent)]

@@ -280,9 +280,21 @@ def test_history_that_is_refused_does_not_stop_the_room() -> None:
     talk = Talk()
     talk.push(3)
     request = talk.ask()
-    released = talk.give("error", code="NOT_A_MEMBER", message="", request="history", clientId=request["clientId"])
+    released = talk.give("error", code="FORBIDDEN", message="", request="history", clientId=request["clientId"])
     assert released[0] == Missed(room_id="den", epoch=1, first=1, last=2)
     assert seqs_of(released) == [3]
+
+
+def test_who_is_refused_history_as_no_member_joins_again() -> None:
+    """Nothing is given up: what is missing comes with the answer."""
+    talk = Talk()
+    talk.push(3)
+    request = talk.ask()
+    assert not talk.give("error", code="NOT_A_MEMBER", message="", request="history", clientId=request["clientId"])
+    again = talk.ask()
+    assert (again["type"], again["roomId"], again["since"]) == ("join_room", "den", 0)
+    answer = {"clientId": again["clientId"], "roomId": "den", "epoch": 1, "head": 3, "recovered": True}
+    assert seqs_of(talk.give("joined", **answer, events=[json.loads(chat(it)) for it in (1, 2, 3)])) == [1, 2, 3]
 
 
 def test_a_batch_is_taken_apart() -> None:

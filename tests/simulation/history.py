@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[s
             if not client.quits and client.lives:
                 yield Violation("I5", f"{client.name} is not back")
             continue
-        calm = not (service.chaos.kills or service.chaos.pauses) and life.socket.failures <= 1
+        calm = not (service.chaos.kills or service.chaos.pauses or service.redriven) and life.socket.failures <= 1
         if not life.welcomed and not life.moved and (calm or not life.begun):
             yield Violation("I5", f"{life.socket.id} was never welcomed")
         for room, (epoch, head) in life.begun.items():
@@ -195,7 +196,8 @@ async def _rows(service: Service, clients: Mapping[str, Client], stored: Mapping
         for room in life.begun:
             membership = session.membership(room)
             rows = await service.store.members_among(membership.key, [life.socket.id]) if membership else []
-            if not rows:
+            # Only the recipe's clients never ask where they are.
+            if not rows and not (room in life.doubtful and client.dialect == "recipe"):
                 found.append(Violation("I9", f"{life.socket.id} is open, and no longer a member of {room}"))
     for name, kept in stored.items():
         if is_inbox(name):
@@ -220,6 +222,16 @@ def _quotas(service: Service) -> Iterator[Violation]:
             yield Violation("I9", f"{socket.id} was closed, although it took every post")
         if socket.dead_posts > DEAD_POSTS:
             yield Violation("I11", f"{socket.id} was posted to {socket.dead_posts} times after its end")
+    for it in service.metered:
+        rate = it.lane.post_rate
+        # Posts that wait for a slot, or for their environment to go on, come together afterwards.
+        if not rate or service.chaos.pauses or it.lane.post_concurrency < rate:
+            continue
+        for number, at in enumerate(it.posts):
+            within = bisect.bisect_right(it.posts, at + 1) - number
+            if within > rate + 2:
+                yield Violation("I12", f"{within} posts of a worker of {it.lane.name} in a second, not {rate:g}")
+                break
 
 
 def _lives(clients: Mapping[str, Client]) -> Iterator[Life]:

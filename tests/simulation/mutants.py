@@ -342,6 +342,12 @@ MUTANTS: Sequence[Mutant] = (
         "chat, joins",
         ("pipeline.ephemeral:Announcer.greet", 'raise PostFailed("the welcome was not delivered")', "return"),
     ),
+    _mutant(
+        "posts do not wait for their turn",
+        "I12",
+        "calm, slow",
+        ("pipeline.posting:Poster.post", "await clock.sleep(wait)", "pass"),
+    ),
     # ---- batches and queues
     _mutant(
         "what failed is deleted",

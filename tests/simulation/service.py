@@ -26,7 +26,7 @@ from services.sessions import connect, disconnect
 from tests.simulation.chaos import Chaos, Environment, Faulty, Rates
 from tests.simulation.clients import Client
 from tests.simulation.queues import SimulatedQueue
-from tests.simulation.sockets import Socket, Sockets
+from tests.simulation.sockets import Metered, Socket, Sockets
 from tests.simulation.virtual_time import VirtualClock
 
 __all__ = ["Service"]
@@ -52,10 +52,13 @@ class Service:
         self.sockets = Sockets(self.chaos)
         self.lanes = lanes
         self.rules = rules
+        self.metered: list[Metered] = []
+        """What each environment of a lane has posted."""
         self.crashes: list[Exception] = []
         """What no code may raise."""
         self.last_words: dict[ShardKey, int] = {}
         """Shard → its version when the last word was said in its room: who comes or goes later is not counted by it."""
+        self.redriven = 0
         self.under_way = 0
         """Requests, handshakes and ends of connections."""
         self.counts: Counter[str] = Counter()
@@ -85,7 +88,9 @@ class Service:
 
     def redrive(self) -> int:
         """Give the dead letters back but for poison; how many."""
-        return sum(self.queue.redrive(it) for it in self.lanes)
+        given = sum(self.queue.redrive(it) for it in self.lanes)
+        self.redriven += given
+        return given
 
     # ---- the gateway
 
@@ -120,8 +125,8 @@ class Service:
         self.note("handshake", socket.id, room)
         status = 200
         try:
-            lived, _ = await environment.run(connect(self._ports(environment), caller, room, client.dialect))
-            if not lived:
+            work = connect(self._ports(environment), caller, room, client.dialect)
+            if await self._integrate(environment, work) is None:
                 status = 502
         except Refused:
             status = 403
@@ -145,15 +150,31 @@ class Service:
         caller = Caller(socket.id, client.name, client.name, request)
         environment = Environment("message", self.chaos, API_TIMEOUT)
         self.note("request", socket.id, frame.decode())
-        lived, answered = await environment.run(answer(self._ports(environment), caller, frame.decode()))
-        if lived:
-            reply = answered.frame
+        answered = await self._integrate(environment, answer(self._ports(environment), caller, frame.decode()))
+        if answered is not None:
+            reply = answered[0].frame
         else:
             failure = {"message": "Internal server error", "connectionId": socket.id, "requestId": request}
             reply = json.dumps(failure).encode()
         self.note("reply", socket.id, reply.decode())
         if reply and socket.state == "open":
             self.sockets.send(socket, reply)
+
+    async def _integrate(self, environment: Environment, work: Coroutine[Any, Any, Any]) -> tuple[Any] | None:
+        """The function's result; None where it died, or API Gateway waits no longer, while it goes on."""
+        task = self._loop.create_task(environment.run(work))
+        self.under_way += 1
+        task.add_done_callback(self._one_less)
+        await asyncio.wait([task], timeout=API_TIMEOUT)
+        if not task.done():
+            return None
+        lived, result = task.result()
+        return (result,) if lived else None
+
+    def _one_less(self, task: asyncio.Task[Any]) -> None:
+        self.under_way -= 1
+        if not task.cancelled():
+            task.exception()  # of one that nobody waits for any more: it has been seen
 
     async def _farewell(self, socket: Socket) -> None:
         await self.chaos.answer()
@@ -179,10 +200,12 @@ class Service:
 
     async def _poll(self, lane: Lane, name: str) -> None:
         memory = Pace(lane.post_rate), KnownMembers()
+        metered = self._metered(lane)
         while True:
             received = await self.queue.receive(lane.name, lane.batch_size)
             environment = Environment(name, self.chaos, lane.timeout)
-            worker = Worker(self._ports(environment), Faulty(self.sockets, environment, fails=False), lane, *memory)
+            connections = Faulty(metered, environment, fails=False)
+            worker = Worker(self._ports(environment), connections, lane, *memory)
             batch = [read_record(it) for it in received]
             self.note("received", name, *(it.body for it in batch))
             try:
@@ -191,7 +214,7 @@ class Service:
                 self.crashes.append(error)
                 continue
             if not lived:
-                memory = Pace(lane.post_rate), KnownMembers()
+                memory, metered = (Pace(lane.post_rate), KnownMembers()), self._metered(lane)
                 continue
             self.crashes += [it for it in worked.causes if not isinstance(it, RoomcastError)]
             self.counts.update({f"{lane.name} {metric}": count for metric, count in worker.counts.items()})
@@ -199,6 +222,10 @@ class Service:
             for it in batch:
                 if it.receipt not in failed:
                     await self.queue.delete(lane.name, it.receipt)
+
+    def _metered(self, lane: Lane) -> Metered:
+        self.metered.append(Metered(lane, self.sockets))
+        return self.metered[-1]
 
     async def _tick(self) -> None:
         while True:

@@ -9,9 +9,10 @@ from typing import Literal
 
 from domain.errors import ConnectionGone, PostFailed, Throttled
 from domain.fanout import YOUNG_MS
+from domain.lanes import Lane
 from tests.simulation.chaos import Chaos
 
-__all__ = ["Socket", "Sockets"]
+__all__ = ["Metered", "Socket", "Sockets"]
 
 TRANSIT = 0.002
 """Seconds from the gateway to a client: what is on its way when a socket is lost, is lost."""
@@ -126,3 +127,21 @@ class Sockets:
     def _arrive(self, socket: Socket, frame: bytes) -> None:
         if socket.state == "open" and not socket.silent:
             socket.receive(frame)
+
+
+class Metered:
+    """The sockets as one environment of a lane posts to them."""
+
+    def __init__(self, lane: Lane, sockets: Sockets) -> None:
+        self.lane = lane
+        self.posts: list[float] = []
+        """When each was made."""
+        self._loop = asyncio.get_running_loop()
+        self._sockets = sockets
+
+    async def post(self, connection: str, frame: bytes, deadline: float) -> None:
+        self.posts.append(self._loop.time())
+        await self._sockets.post(connection, frame, deadline)
+
+    async def close(self, connection: str) -> None:
+        await self._sockets.close(connection)

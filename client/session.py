@@ -14,8 +14,9 @@
    session sent is no news to its user, whichever comes first, its `ack` or its copy in the inbox.
 7. What is not in a log (`user_joined`, `typing` …) is released as it comes.
 8. A request that was sent twice may be carried out for the second time when things have moved on. So who is told to
-   have joined a room that is followed no longer leaves it; who is told to have left a room that is followed, or is
-   refused its history as no member, or does not find it in a `pong`, joins it again with `since`.
+   have joined a room that is followed no longer, or is pushed what is said there, leaves it; who is told to have left
+   a room that is followed, or is refused its history as no member, or does not find it in a `pong`, joins it again
+   with `since`.
 9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
 
 With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
@@ -77,6 +78,8 @@ after it would be taken for an old one."""
 ASK_AFTER = (0.5, 2.5)
 """Seconds between hearing how far a room is and asking for what is missing. While a broadcast to a large room is late,
 whoever joins hears of messages that are on their way to it; thousands that asked at once would delay them further."""
+LATE_PUSH = 5.0
+"""Seconds after a room was left for which its entries may still be on their way."""
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
 _INBOX = "inbox#"
@@ -109,6 +112,8 @@ class Session:
         self._rooms: dict[str, Following] = {}
         self._inbox: Following | None = None
         self._outbox = Outbox(draw)
+        self._left_at: dict[str, float] = {}
+        """Room → when it was left; of this connection."""
         self._resumes = False
         self._ping_due = math.inf
         self._welcome_due = math.inf
@@ -206,6 +211,7 @@ class Session:
     def disconnected(self) -> Sequence[Released]:
         """The connection has ended; returns what will not be completed any more."""
         self._outbox.disconnected()
+        self._left_at.clear()
         self._ping_due = self._welcome_due = self._stale_at = self._ask_due = math.inf
         followed = [*self._rooms.values(), *self._inboxes()]
         for following in followed:
@@ -284,6 +290,8 @@ class Session:
             self._observe(event, False)
         following = self._rooms.get(event.room_id) or self._met(event.room_id)
         if following is None:
+            if now - self._left_at.get(event.room_id, -math.inf) > LATE_PUSH:
+                self._leave_unwanted(event.room_id, now)
             return ()
         own = self._is_own_copy(event)
         released = following.pass_over(event.epoch, event.seq) if own else following.arrive(event)
@@ -340,6 +348,7 @@ class Session:
     def _joined(self, joined: Joined, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(joined.client_id, now)
         if self.dialect == "recipe":
+            self._left_at |= dict.fromkeys(self._rooms, now)
             self._rooms = {room: it for room, it in self._rooms.items() if room == joined.room_id}
         following = self._follow(joined.room_id) if pending is not None else self._rooms.get(joined.room_id)
         if following is None:
@@ -357,6 +366,7 @@ class Session:
             self._rejoin(left.room_id, now)
             return ()
         self._rooms.pop(left.room_id, None)
+        self._left_at[left.room_id] = now
         return () if pending.ours else (left,)
 
     def _history(self, page: HistoryPage, now: float) -> Sequence[Released]:
@@ -514,8 +524,9 @@ class Session:
         self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
 
     def _leave_unwanted(self, room: str, now: float, *, first: bool = False) -> None:
-        request = LeaveRoom(client_id=self._new_id(), room_id=room)
-        self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
+        if first or self._outbox.first(self._line(room)) is None:
+            request = LeaveRoom(client_id=self._new_id(), room_id=room)
+            self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
 
     def _entries(self, raws: Iterable[Raw]) -> list[LogEvent]:
         entries = [event for event in read_events(raws) if isinstance(event, LogEvent)]

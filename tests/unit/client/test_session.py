@@ -14,7 +14,7 @@ from client.errors import RequestRefused
 from client.events import LogEvent, Missed, Opaque, Released
 from client.following import HELD_LIMIT
 from client.outbox import REPLY_WITHIN, TRIES
-from client.session import ASK_AFTER, PING_EVERY, WELCOME_WITHIN, Dialect, Session
+from client.session import ASK_AFTER, LATE_PUSH, PING_EVERY, WELCOME_WITHIN, Dialect, Session
 from domain.events import (
     Ack,
     Chat,
@@ -458,6 +458,20 @@ def test_a_room_that_was_left_is_silent() -> None:
     assert isinstance(left, Left)
     assert talk.push(1) == []
     assert talk.session.cursor("den") is None
+
+
+def test_who_is_pushed_what_is_said_in_a_room_that_was_left_leaves_it_again() -> None:
+    """Not for what was still on its way; and once, however much comes."""
+    talk = Talk()
+    talk.session.leave("den", talk.now)
+    talk.give("left", clientId=talk.ask()["clientId"], roomId="den")
+    talk.now += LATE_PUSH
+    assert talk.push(1) == []
+    assert talk.asked() == []
+    talk.now += 1
+    assert talk.push(2, 3) == []
+    leave = talk.ask()
+    assert (leave["type"], leave["roomId"]) == ("leave_room", "den")
 
 
 def test_a_late_answer_to_a_leave_does_not_end_what_follows() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from domain.protocol import ERROR_CODES
 from tests.infra.templates import Template
 
 PREFIX = "roomcast-dev"
+ROOT = Path(__file__).parents[2]
 ALARM = "AWS::CloudWatch::Alarm"
 AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50}
 """Lane → seconds: twice the visibility time, and for a standard queue the longest delay of a job."""
@@ -68,6 +70,18 @@ def own(alarms: dict[str, dict[str, Any]], drawn: list[list[Any]]) -> Iterator[t
         if line[0] == NAMESPACE:
             named = [it for it in line[2:] if isinstance(it, str)]
             yield line[1], dict(zip(named[::2], named[1::2], strict=True))
+
+
+def test_operators_are_told_what_to_do_at_each(alarms: dict[str, dict[str, Any]]) -> None:
+    """Every alarm of the template stands in the operating guide's table, under its kind, and no other does."""
+    lines = (ROOT / "docs/operating.md").read_text().partition("## Alarms")[2].partition("\n## ")[0].splitlines()
+    told = {kind.strip("`") for it in lines if it.startswith("| `") for kind in it.split("|")[1].strip().split(" · ")}
+    kinds = set()
+    for name in alarms:
+        of, _, what = name.partition("-")
+        lane_only = what.startswith(("age", "dead", "posts"))
+        kinds.add(name if of in {"api", "requests"} else f"{'LANE' if lane_only else 'FUNCTION'}-{what}")
+    assert told == kinds
 
 
 @pytest.mark.parametrize("lane", LANES)

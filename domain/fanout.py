@@ -14,12 +14,13 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.errors import ConnectionGone, NewerVersion, UnreadableJob
-from domain.protocol import FRAME_LIMIT
+from domain.protocol import FRAME_LIMIT, Seq
 from domain.rooms import Dialect, Entry, Ring, ShardKey
 
 __all__ = [
@@ -69,6 +70,8 @@ PLAN_ABOVE = 10
 ROUND_ENTRIES = 100
 ROUND_BYTES = 128 * 1024
 """What a worker reads of the log in one round, at most."""
+SHARDS_LIMIT = 65_536
+"""Shards that any room has, sixty million members' worth: a job that names more is none of ours."""
 YOUNG_MS = 30_000
 """A 410 of a younger connection may only mean that its handshake is pending: it is never purged for it."""
 PENDING_MS = 5_000
@@ -90,14 +93,18 @@ STATS_DELAY_MS = 900_000
 # ------------------------------------------------------------------------------------------------ jobs
 
 
+# Numbers that no job of ours has are the parser's to refuse: a worker would spend its time, or its memory, on them.
+_Shard = Annotated[int, Meta(ge=0, lt=SHARDS_LIMIT)]
+
+
 class _RoomJob(Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind"):
     v: int = WRITTEN_VERSION
     room: str
-    epoch: int
+    epoch: Seq
 
 
 class _Job(_RoomJob, frozen=True, kw_only=True):
-    shard: int
+    shard: _Shard
 
     @property
     def key(self) -> ShardKey:
@@ -107,7 +114,7 @@ class _Job(_RoomJob, frozen=True, kw_only=True):
 class Doorbell(_Job, frozen=True, kw_only=True, tag="doorbell"):
     """The log of this room has grown to at least `seq`: serve the shard."""
 
-    seq: int
+    seq: Seq
     stored_at: int | UnsetType = UNSET
     """When the entry was stored, if it is traced."""
 
@@ -115,18 +122,18 @@ class Doorbell(_Job, frozen=True, kw_only=True, tag="doorbell"):
 class Plan(_RoomJob, frozen=True, kw_only=True, tag="plan"):
     """Ring the doorbells of `seq` for all `shards`: in place of more of them than one call to the queue takes."""
 
-    shards: int
-    seq: int
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_LIMIT)]
+    seq: Seq
     stored_at: int | UnsetType = UNSET
 
 
 class Remainder(_Job, frozen=True, kw_only=True, tag="remainder"):
     """Entries `first` to `last` are still owed to these connections."""
 
-    first: int = msgspec.field(name="from")
-    last: int = msgspec.field(name="to")
+    first: Seq = msgspec.field(name="from")
+    last: Seq = msgspec.field(name="to")
     connections: list[str]
-    attempt: int
+    attempt: Annotated[int, Meta(ge=1)]
     not_after: int
 
 
@@ -312,7 +319,7 @@ def read_outcome(error: Exception, age_ms: int) -> Outcome:
 
 def remainder_delay(attempt: int, draw: random.Random) -> int:
     """Whole seconds until a remainder's next try: full jitter below 0.25 × 2^attempt, at most 20."""
-    return round(draw.uniform(0, min(20.0, 0.25 * 2.0**attempt)))
+    return round(draw.uniform(0, min(20.0, 0.25 * 2.0 ** min(attempt, 10))))
 
 
 def group_by_first(failed: Iterable[tuple[str, int]]) -> dict[int, list[str]]:

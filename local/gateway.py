@@ -160,9 +160,9 @@ class Gateway:
         with suppress(ValueError):  # some systems name a limit that they do not grant
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each socket is a file
         ws, http = self._listeners
-        self._runner = web.ServerRunner(
-            web.Server(self._management.handle, access_log=None), shutdown_timeout=CLOSE_SECONDS
-        )
+        # A post is handed on as it comes: nothing in it is for the gateway to unpack.
+        management = web.Server(self._management.handle, access_log=None, auto_decompress=False)
+        self._runner = web.ServerRunner(management, shutdown_timeout=CLOSE_SECONDS)
         await self._runner.setup()
         await web.SockSite(self._runner, http).start()
         self._server = await serve(

@@ -191,6 +191,17 @@ async def test_a_post_without_a_length_is_measured(stage: GatewayStage) -> None:
     await socket.close()
 
 
+async def test_a_post_is_handed_on_as_it_came(stage: GatewayStage) -> None:
+    """Whatever encoding a header claims for it, nothing is unpacked, and nothing fails."""
+    socket, connection_id = await stage.enter()
+    url = f"{stage.gateway.management_endpoint}/@connections/{connection_id}"
+    headers = {"Authorization": "AWS4-HMAC-SHA256 …", "Content-Encoding": "gzip"}
+    async with aiohttp.ClientSession() as http, http.post(url, data=b"hello", headers=headers) as answer:
+        assert answer.status == 200
+    assert await socket.recv() == "hello"
+    await socket.close()
+
+
 async def test_a_large_post_comes_in_frames_of_32_kb(stage: GatewayStage) -> None:
     """One message, in as many frames as it takes, so that a client that counts frames takes it.
 

@@ -1,6 +1,7 @@
 """Jobs, packing, and what answers mean."""
 
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,7 @@ from domain.fanout import (
     parse_job,
     planned,
     read_outcome,
+    remainder_delay,
 )
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.rooms import Entry, Ring
@@ -108,6 +110,32 @@ def test_no_record_breaks_the_parser(body: str) -> None:
         parse_job(body)
     except UnreadableJob as error:
         assert len(body) < 8 or body not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "plan", "shards": 10**9, "seq": 1},
+        {"kind": "plan", "shards": 0, "seq": 1},
+        {"kind": "doorbell", "shard": 0, "seq": -(2**63)},
+        {"kind": "doorbell", "shard": 0, "seq": 2**53},
+        {"kind": "doorbell", "shard": -1, "seq": 1},
+        {"kind": "doorbell", "shard": 0, "seq": 1, "epoch": -1},
+        {"kind": "remainder", "shard": 0, "from": -5, "to": 1, "connections": [], "attempt": 1, "notAfter": 1},
+        {"kind": "remainder", "shard": 0, "from": 1, "to": 1, "connections": [], "attempt": 0, "notAfter": 1},
+    ],
+)
+def test_numbers_that_no_job_of_ours_has_are_unreadable(fields: dict[str, object]) -> None:
+    """A worker that took them at their word would ring a thousand million doorbells, or read a log from long before it
+    began."""
+    with pytest.raises(UnreadableJob):
+        parse_job(json.dumps({"v": 1, "room": "a", "epoch": 1, **fields}))
+
+
+def test_the_pause_before_a_remainders_next_try_is_bounded() -> None:
+    """However often it was tried."""
+    draw = random.Random(1)
+    assert max(remainder_delay(it, draw) for it in (1, 10, 100, 2_000) for _ in range(100)) <= 20
 
 
 def doorbell(version: int) -> str:

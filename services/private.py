@@ -59,5 +59,8 @@ def _entry(inbox: Room, caller: Caller, body: dict[str, str], now: int, origin: 
 
 async def _is_online(ports: Ports, inbox: Room, now: int) -> bool:
     """Whether any connection of the inbox's owner is open, as far as the rows know."""
-    members = await ports.store.members(ShardKey(inbox.room, inbox.epoch, 0))
-    return any(it.expires_at > now for it in members)
+    for shard in range(inbox.shards):
+        members = await ports.store.members(ShardKey(inbox.room, inbox.epoch, shard))
+        if any(it.expires_at > now for it in members):
+            return True
+    return False

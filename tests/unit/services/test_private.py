@@ -64,6 +64,22 @@ async def test_who_is_away_finds_it_later() -> None:
     assert [it["data"]["message"] for it in page["data"]["entries"]] == ["call me"]
 
 
+async def test_who_has_many_connections_is_here_by_any_of_them() -> None:
+    """An inbox of several shards: its owner is online as long as one connection is left in any of them."""
+    world = World(shard_limit=3)
+    await world.connect("ada")
+    devices = [f"bob-{it}" for it in range(6)]
+    for name in devices:
+        await world.connect(name, user="bob")
+    inbox = await world.store.room("inbox#bob")
+    assert inbox is not None
+    assert inbox.shards > 1
+    for name in devices:
+        assert (await private(world, "ada", "bob", "psst"))["online"] is True
+        await world.disconnect(name)
+    assert (await private(world, "ada", "bob", "psst"))["online"] is False
+
+
 async def test_nobody_reads_anothers_inbox() -> None:
     """An inbox is a room that only its owner's connections are in, and no request that writes can name it."""
     world = World()

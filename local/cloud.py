@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -25,6 +26,7 @@ from adapters.aws import error_code
 from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
 from adapters.settings import table_names
 from adapters.sqs import queue_definition
+from domain.errors import BadSetting
 from domain.lanes import Lane
 from local.processes import Child
 
@@ -43,6 +45,8 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "twin", "AWS_SECRET_ACCESS_KEY": "twin"}
 LAUNCHER = Path(__file__).with_name("cloud_launcher.py")
 START_SECONDS = 60.0
 """A start takes 0.5 s on an idle machine."""
+KNOCK_SECONDS = 5.0
+"""For one that runs already."""
 STOP_SECONDS = 25.0
 """A stop takes 0.5 s, and what saving takes: about 1 s for 100,000 rows."""
 
@@ -118,30 +122,36 @@ class Cloud:
     sqs: SQSClient
     dynamodb: DynamoDBClient
 
-    def __init__(self, state: Path, *, reset: bool = False, python: Path | None = None) -> None:
-        """`state`: the folder for what is stored, the log and scratch files. `reset` forgets what is stored there."""
+    def __init__(
+        self, state: Path, *, reset: bool = False, python: Path | None = None, running: str | None = None
+    ) -> None:
+        """`state`: the folder for what is stored, the log and scratch files. `reset` forgets what is stored there.
+
+        `running`: the endpoint of an emulator that another has started, and that goes on after `stop`; `state` is then
+        not used. Raises `BadSetting` where that is to forget what it holds.
+        """
+        if running is not None and reset:
+            raise BadSetting(f"the emulator at {running} keeps what it holds: leave out either it or the reset")
         self._state = state
+        self._running = running
         self._reset = reset
         self._python = python
         self._open = AsyncExitStack()
         self._queues = Queues()
 
     async def start(self) -> None:
-        """Raises `CloudError`, as `launch` does."""
+        """Raises `CloudError`, as `launch` does, or where no emulator runs at the endpoint."""
         try:
-            reset = ["--reset"] if self._reset else []
-            environ = {"PERSIST_STATE": "1", "SERVICES": "dynamodb,sqs"}
-            port = await self._open.enter_async_context(
-                launch(self._state, *reset, environ=environ, python=self._python)
-            )
-            self.endpoint = f"http://127.0.0.1:{port}"
+            if self._running is not None:
+                await _require_listener(self._running)
+            self.endpoint = self._running or await self._launch()
             await self._open_clients()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Let the emulator save what it holds, and end it. May be called at any time, and again."""
+        """Let an emulator of our own save what it holds, and end it. May be called at any time, and again."""
         await self._open.aclose()
 
     async def __aenter__(self) -> Self:
@@ -200,6 +210,13 @@ class Cloud:
 
     # ---- private
 
+    async def _launch(self) -> str:
+        """The endpoint of an emulator of our own."""
+        reset = ["--reset"] if self._reset else []
+        environ = {"PERSIST_STATE": "1", "SERVICES": "dynamodb,sqs"}
+        port = await self._open.enter_async_context(launch(self._state, *reset, environ=environ, python=self._python))
+        return f"http://127.0.0.1:{port}"
+
     async def _open_clients(self) -> None:
         session = aioboto3.Session(
             region_name=REGION,
@@ -247,6 +264,16 @@ class Cloud:
             int(attributes["ApproximateNumberOfMessagesNotVisible"]),
             int(attributes["ApproximateNumberOfMessagesDelayed"]),
         )
+
+
+async def _require_listener(endpoint: str) -> None:
+    url = urlsplit(endpoint)
+    try:
+        async with asyncio.timeout(KNOCK_SECONDS):
+            _, writer = await asyncio.open_connection(url.hostname, url.port)
+    except (OSError, TimeoutError) as error:
+        raise CloudError(f"no emulator answers at {endpoint} ({error})") from None
+    writer.close()
 
 
 def _attributes(named: dict[str, str]) -> dict[QueueAttributeNameType, str]:

@@ -105,8 +105,9 @@ def _tell(parent: socket.socket, **answer: object) -> None:
 
 
 def _watch(parent: socket.socket, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    while parent.recv(1):
-        pass
+    with suppress(OSError):  # reset, where the parent was killed before it had read the line
+        while parent.recv(1):
+            pass
     loop.call_soon_threadsafe(stop.set)
     time.sleep(SAVE_SECONDS)
     os._exit(1)

@@ -21,6 +21,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -103,7 +104,8 @@ def _since(begun: float) -> float:
 
 
 def _listen(channel: socket.socket, inbox: SimpleQueue[dict[str, Any]]) -> None:
-    with channel.makefile("rb") as stream:
+    # A twin that is killed leaves an answer unread, which resets the socket, or half an event.
+    with suppress(OSError, ValueError), channel.makefile("rb") as stream:
         while len(header := stream.read(4)) == 4:
             inbox.put(json.loads(stream.read(int.from_bytes(header))))
     sys.stdout.flush()

@@ -52,7 +52,6 @@ class Twin:
     """The whole service. The URLs, `functions` and `gateway` are there once it has started."""
 
     gateway: Gateway
-    cloud: Cloud
 
     def __init__(
         self,
@@ -71,6 +70,7 @@ class Twin:
         gateway_class: type[Gateway] = Gateway,
         code: Path | None = None,
         shard_limit: int = 1_000,
+        emulator: str | None = None,
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
@@ -78,7 +78,8 @@ class Twin:
         `port`: of the page and `@connections`; `ws_port`: of the sockets, the next one where it is not named. 0 is any.
         `post_latency`: the seconds that the next post takes. `lose_disconnects`: `$disconnect` never comes, until
         `gateway.lose_disconnects` is changed. `code`: the folder with the functions' packages, instead of ours.
-        `shard_limit`: members of a shard.
+        `shard_limit`: members of a shard. `emulator`: the endpoint of one that runs already, which keeps what is stored
+        and goes on when the twin ends, however that ends; without it the twin has one of its own.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -93,7 +94,7 @@ class Twin:
         self._port = port
         self._ws_port = ws_port if ws_port is not None else port and port + 1
         self._auth = auth
-        self._reset = reset
+        self.cloud = Cloud(state, reset=reset, running=emulator)
         self._post_latency = post_latency
         self._lose_disconnects = lose_disconnects
         self._gateway_class = gateway_class
@@ -193,7 +194,6 @@ class Twin:
     async def _start(self) -> None:
         ws = self._started.enter_context(listen(self._ws_port))
         http = self._started.enter_context(listen(self._port))
-        self.cloud = Cloud(self._state, reset=self._reset)
         self._started.push_async_callback(self.cloud.stop)
         await self.cloud.start()
         queues = self._queues = await self.cloud.create_queues(PREFIX, self.lanes.values())

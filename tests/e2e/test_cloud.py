@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
 from adapters.settings import table_names
+from domain.errors import BadSetting
 from domain.lanes import LANES
-from local.cloud import Cloud, CloudError, Depth
+from local.cloud import LAUNCHER, Cloud, CloudError, Depth
 from tests.unit.local.processes import children, is_running, until
 
 ROW = {"pk": {"S": "room"}, "sk": {"S": "meta"}, "head": {"N": "7"}, "blob": {"B": b"\x00\xff"}}
@@ -113,6 +115,32 @@ async def test_a_state_folder_has_one_user(tmp_path: Path) -> None:
         assert await stored(cloud) == (False, 0)
 
 
+async def test_a_running_emulator_is_shared(tmp_path: Path) -> None:
+    """Who is told of it uses what it holds, and leaves it running."""
+    async with Cloud(tmp_path) as cloud:
+        await store(cloud)
+        before = children()
+        async with Cloud(tmp_path / "unused", running=cloud.endpoint) as guest:
+            assert await stored(guest) == (True, 1)
+        assert children() == before
+        assert await stored(cloud) == (True, 1)
+    assert not (tmp_path / "unused").exists()
+
+
+async def test_where_no_emulator_runs_the_error_says_so(tmp_path: Path) -> None:
+    """Nobody listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(CloudError, match=f"no emulator answers at http://127.0.0.1:{port}"):
+        await Cloud(tmp_path, running=f"http://127.0.0.1:{port}").start()
+
+
+def test_a_running_emulator_is_not_reset(tmp_path: Path) -> None:
+    """What it holds is another's, too."""
+    with pytest.raises(BadSetting, match="keeps what it holds"):
+        Cloud(tmp_path, running="http://127.0.0.1:1", reset=True)
+
+
 async def test_a_missing_emulator_names_the_remedy(tmp_path: Path) -> None:
     """Where the emulator is not installed, the error says what installs it."""
     with pytest.raises(CloudError, match="make up"):
@@ -170,3 +198,21 @@ async def test_the_emulator_does_not_outlive_a_killed_parent(tmp_path: Path) -> 
     await until(lambda: not is_running(pid))
     async with Cloud(tmp_path) as cloud:
         assert await stored(cloud) == (True, 1)
+
+
+async def test_an_emulator_ends_though_nobody_read_that_it_serves(tmp_path: Path) -> None:
+    """Its parent was killed before; the unread line resets their socket."""
+    own, theirs = socket.socketpair()
+    with own, theirs:
+        emulator = await asyncio.create_subprocess_exec(
+            *(Path(sys.prefix) / "cloud" / "bin" / "python", LAUNCHER, tmp_path),
+            stdin=theirs.fileno(),
+            env={"BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SERVICES": "sqs", "SFTP_ENABLED": "0"},
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await asyncio.to_thread(own.recv, 1, socket.MSG_PEEK)
+    try:
+        await asyncio.wait_for(emulator.wait(), 20)
+    finally:
+        if emulator.returncode is None:
+            emulator.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -363,6 +364,29 @@ async def test_environments_do_not_outlive_a_killed_parent(tmp_path: Path) -> No
     parent.kill()
     await parent.wait()
     await until(lambda: not any(map(is_running, pids)), seconds=10)
+
+
+@pytest.mark.parametrize("left", ["an answer unread", "half an event"])
+async def test_an_environment_ends_where_its_socket_is_cut(tmp_path: Path, left: str) -> None:
+    """A killed parent may not have read an answer, which resets the socket, or not have sent the whole of an event."""
+    own, theirs = socket.socketpair()
+    with own, theirs, (tmp_path / "log").open("wb") as log:
+        environment = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "local.environment", "tests.unit.local.handlers:hang"),
+            stdin=theirs.fileno(),
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        await asyncio.to_thread(own.recv, 1, socket.MSG_PEEK)
+        if left == "half an event":
+            own.recv(1024)
+            own.sendall((100).to_bytes(4) + b'{"id":')
+    try:
+        await asyncio.wait_for(environment.wait(), 10)
+    finally:
+        if environment.returncode is None:
+            environment.kill()
+    assert (tmp_path / "log").read_text() == ""
 
 
 async def test_a_nice_function_leaves_the_processor_to_others(make: MakeFunction) -> None:

@@ -23,6 +23,7 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
+from client.backoff import Backoff
 from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
 from client.events import LogEvent, Opaque, Released, read_event
@@ -48,9 +49,6 @@ OPEN_WITHIN = 10.0
 """Seconds for a handshake."""
 CLOSE_WITHIN = 2.0
 """Seconds for the other side to say goodbye, too."""
-PAUSE = 0.5
-PAUSE_LIMIT = 30.0
-"""Seconds before a reconnect: full jitter below 0.5 × 2^tries, at most 30."""
 MESSAGE_BYTES = 256 * 1024
 """The longest message that is read: twice what the service sends."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -249,21 +247,16 @@ class Connection:
 
     async def _reopen(self) -> tuple[ClientConnection, str]:
         """The next socket, and the room that it named."""
-        entrances = self._session.entrances
-        tries = 0
+        backoff = Backoff(self._session.entrances, self._draw)
         while True:
-            await self._clock.sleep(self._draw.uniform(0, min(PAUSE_LIMIT, PAUSE * 2.0**tries)))
-            tries += 1
+            await self._clock.sleep(backoff.pause())
+            room = backoff.room
             try:
-                return await self._open(entrances[0]), entrances[0]
+                return await self._open(room), room
             except Unreachable:
                 continue
             except HandshakeRefused as error:
-                if error.status == 403 and len(entrances) > 1:
-                    # This room is closed to us; we may still be welcome in another.
-                    del entrances[0]
-                    tries = 0
-                elif error.status != 429 and error.status < 500:
+                if not backoff.refused(error.status):
                     raise
 
     async def _open(self, room: str) -> ClientConnection:

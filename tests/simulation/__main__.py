@@ -51,6 +51,8 @@ def run_many(
     with ProcessPoolExecutor(jobs) as pool:
         for chunk in pool.map(functools.partial(run_chunk, workload=workload), todo):
             done, cpu, failed = done + chunk.schedules, cpu + chunk.cpu_seconds, failed + chunk.failed
+            for seed, name, what in chunk.failed:
+                console.print(f"  {seed} {name}: {what}", highlight=False, soft_wrap=True)
             counts += chunk.counts
             if time.monotonic() - said >= EVERY:
                 said = time.monotonic()
@@ -61,9 +63,8 @@ def run_many(
         f"seeds {first} to {first + schedules - 1}: {done:,} schedules, {len(failed)} violated; {faults},"
         f" {posts:,} posts delivered; {time.monotonic() - began:.0f} s, {done / cpu:.0f} schedules a second and core",
         highlight=False,
+        soft_wrap=True,
     )
-    for seed, name, what in sorted(failed)[:20]:
-        console.print(f"  {seed} {name}: {what}", highlight=False, soft_wrap=True)
     if failed:
         seed, name, _ = min(failed)
         console.print(f"see: python -m tests.simulation show {seed} --workload '{name}'", highlight=False)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from domain.errors import Unavailable
+from domain.errors import RoomcastError, Unavailable
 
 __all__ = ["LONGEST_PAUSE", "Chaos", "Environment", "Faulty", "Rates"]
 
 PAUSES = (2.5, 20.0)
 """Seconds that an environment lies still: longer than a received message stays hidden, or real faults stay hidden."""
 LONGEST_PAUSE = PAUSES[1]
+TRAILS = (0.05, 5.0)
+"""Seconds by which an effect is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Rates:
     """Refused, without an effect."""
     ambiguous: float = 0
     """Done, and said to have failed."""
+    trailing: float = 0
+    """Said to have failed, and done seconds later, whatever has happened meanwhile."""
     kill: float = 0
     pause: float = 0
     post_refused: float = 0
@@ -52,11 +57,31 @@ class Chaos:
         self.note = note
         self.active = True
         self.kills = self.pauses = 0
+        self.trailed = 0
+        self._trailing: set[asyncio.Task[None]] = set()
 
     def heal(self) -> None:
         """Nothing goes wrong from now on; what lies still does so to its end."""
         self.active = False
         self.rates = Rates(latency=self.rates.latency)
+
+    def trails(self) -> bool:
+        """Whether a call's effect comes later than its caller waits."""
+        return self.active and self.rates.trailing > 0 and self.draw.random() < self.rates.trailing
+
+    def trail(self, effect: Coroutine[Any, Any, Any]) -> None:
+        """Bring it about later."""
+
+        async def come() -> None:
+            await asyncio.sleep(seconds)
+            with suppress(RoomcastError):
+                await effect
+
+        self.trailed += 1
+        seconds = self.draw.uniform(*TRAILS)
+        task = asyncio.get_running_loop().create_task(come())
+        self._trailing.add(task)
+        task.add_done_callback(self._trailing.discard)
 
     async def answer(self) -> None:
         """The time that a service takes."""
@@ -70,7 +95,7 @@ class Environment:
         """`timeout`: seconds until it is cut off."""
         self.name = name
         self.task: asyncio.Task[Any] | None = None
-        self._chaos = chaos
+        self.chaos = chaos
         self._loop = asyncio.get_running_loop()
         self._end = self._loop.time() + timeout
         self._cut = self._loop.call_at(self._end, self.kill)
@@ -96,7 +121,7 @@ class Environment:
 
     async def before(self, call: str, fails: bool) -> None:
         """A call is about to be made; `fails`: to a service that may refuse it."""
-        chaos = self._chaos
+        chaos = self.chaos
         if chaos.active:
             rates = chaos.rates
             drawn = chaos.draw.random()
@@ -110,7 +135,7 @@ class Environment:
 
     async def after(self, call: str, fails: bool) -> None:
         """A call has taken effect; its answer is on its way."""
-        chaos = self._chaos
+        chaos = self.chaos
         if chaos.active:
             rates = chaos.rates
             drawn = chaos.draw.random()
@@ -122,7 +147,7 @@ class Environment:
         await self._thaw()
 
     async def _strike(self, call: str, deadly: bool) -> None:
-        chaos = self._chaos
+        chaos = self.chaos
         if deadly:
             chaos.kills += 1
             chaos.note("killed", self.name, call)
@@ -158,6 +183,10 @@ class Faulty:
 
         async def call(*args: Any, **named: Any) -> Any:
             await environment.before(name, fails)
+            if fails and environment.chaos.trails():
+                environment.chaos.note("trails", environment.name, name)
+                environment.chaos.trail(method(*args, **named))
+                raise Unavailable("no answer in time")
             result = await method(*args, **named)
             await environment.after(name, fails)
             return result

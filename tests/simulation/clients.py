@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from client.connection import PAUSE, PAUSE_LIMIT
-from client.events import LogEvent, Released, read_event
+from client.backoff import Backoff
+from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.session import Dialect, Session
 from domain.events import Ack, Chat, Error, Joined, Left, PrivateMessage, Welcome
 from domain.rooms import is_inbox
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tests.simulation.service import Service
 
 __all__ = ["Client", "Life", "Said"]
-
-REFUSED_PAUSE = 1.0
-"""Seconds before a handshake that was refused is tried again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,15 +80,13 @@ class Client:
         self._alarm: asyncio.TimerHandle | None = None
         self._answered: set[str] = set()
         """The ids of joins that were answered."""
-        self._tries = 0
-        self._entrances: list[str] = []
+        self._backoff = Backoff(self.session.entrances, draw)
 
     # ---- what the script lets it do
 
     def start(self) -> None:
         """Open the first connection."""
         self.starting = True
-        self._entrances = self.session.entrances
         self._open()
 
     def send(self, room: str, text: str) -> None:
@@ -163,16 +158,13 @@ class Client:
 
     def opened(self, socket: Socket, room: str) -> None:
         """The handshake is over."""
-        self._tries = 0
         self.lives.append(Life(socket, self.name, self.dialect))
         self.session.connected(self._now, room)
         self.flush()
 
     def refused(self, status: int) -> None:
         """The handshake came to nothing."""
-        if status == 403 and len(self._entrances) > 1:
-            del self._entrances[0]
-            self._tries = 0
+        self._backoff.refused(status)
         self._reopen()
 
     def flush(self) -> None:
@@ -203,7 +195,7 @@ class Client:
         self.flush()
 
     def _open(self) -> None:
-        room = self._entrances[0]
+        room = self._backoff.room
         connection = f"{self.name}.{next(self._numbers)}"
         box: list[Socket] = []
         socket = self._service.handshake(
@@ -214,9 +206,7 @@ class Client:
     def _reopen(self) -> None:
         if self.quits:
             return
-        pause = self._draw.uniform(0, min(PAUSE_LIMIT, PAUSE * 2.0**self._tries))
-        self._tries += 1
-        self._loop.call_later(pause, self._open)
+        self._loop.call_later(self._backoff.pause(), self._open)
 
     def _closed(self, socket: Socket) -> None:
         if self.lives and self.lives[-1].socket is socket:
@@ -229,7 +219,7 @@ class Client:
         if self.dialect == "recipe":
             for room in self.released:
                 self.released[room].append((0, 0))
-        self._entrances = self.session.entrances
+        self._backoff = Backoff(self.session.entrances, self._draw)
         self._reopen()
 
     def _receive(self, socket: Socket, frame: bytes) -> None:
@@ -243,8 +233,12 @@ class Client:
         elif frame.startswith(b'{"type":"left"'):
             left = read_event(frame)
             assert isinstance(left, Left)
-            if left.room_id not in life.leaving:
+            if left.room_id in life.leaving:
+                life.left[left.room_id] = self._service.clock.now()
+            else:
                 life.doubtful.add(left.room_id)
+        elif is_gateway_error(frame):
+            life.doubtful |= set(life.begun)  # what it was that failed, and whether it will be done, nobody says
         self._take(self.session.receive(frame, self._now))
         self.flush()
 
@@ -278,7 +272,6 @@ class Client:
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
                 case Left() if life is not None:
                     self._service.note("left", life.socket.id, event.room_id)
-                    life.left[event.room_id] = self._service.clock.now()
                     self.released[event.room_id].append((0, 0))
                 case Ack():
                     said = self.said.get(event.client_id or "")

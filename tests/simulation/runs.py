@@ -168,6 +168,9 @@ def _say(clients: dict[str, Client], words: str) -> None:
 
 async def _rest(service: Service, clients: dict[str, Client]) -> bool:
     """Until nobody has anything to do. Dead letters are given back, as an operator does."""
+    for client in clients.values():
+        if client.life is not None and client.life.doubtful:
+            client.ping()  # it would, within minutes
     loop = asyncio.get_running_loop()
     end = loop.time() + QUIET_WITHIN
     while loop.time() < end:

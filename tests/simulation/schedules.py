@@ -160,6 +160,7 @@ def _rates(kind: Workload, draw: random.Random) -> Rates:
         latency=draw.choice((0.001, 0.004, 0.02, 0.05)),
         throttle=rate(0.02),
         ambiguous=rate(0.02),
+        trailing=rate(0.01),
         kill=rate(0.006, kind.lives_matter * kind.kills),
         pause=rate(0.003, kind.lives_matter),
         post_refused=rate(0.03),

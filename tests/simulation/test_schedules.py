@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tests.simulation.__main__ import app
 from tests.simulation.history import Violation
 from tests.simulation.hunts import hunt, run_chunk
-from tests.simulation.mutants import MUTANTS, applied
+from tests.simulation.mutants import MUTANTS, Mutant, applied
 from tests.simulation.runs import run, shrink
 from tests.simulation.schedules import WORKLOADS, draw_schedule
 
@@ -72,11 +74,21 @@ def test_a_failing_schedule_shrinks() -> None:
     assert all(isinstance(it, Violation) for it in smallest.violations)
 
 
+def test_commands() -> None:
+    """What `make simulate` and a look at one schedule print, and what a wrong name does."""
+    runner = CliRunner()
+    many = runner.invoke(app, ["run", "--schedules", "20", "--jobs", "1"])
+    assert (many.exit_code, "seeds 0 to 19: 20 schedules, 0 violated" in many.output) == (0, True)
+    one = runner.invoke(app, ["show", "3", "--workload", "joins"])
+    assert (one.exit_code, f"digest {run(draw_schedule(3, 'joins')).digest}" in one.output) == (0, True)
+    assert runner.invoke(app, ["run", "--workload", "dancing"]).exit_code == 2
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda it: it.name)
-def test_every_mutant_is_of_this_code(mutant: object) -> None:
+def test_every_mutant_is_of_this_code(mutant: Mutant) -> None:
     """Its text is found, once, and what was edited is as before afterwards."""
     schedule = draw_schedule(1, "calm")
     before = run(schedule).digest
-    with applied(mutant):  # type: ignore[arg-type]
+    with applied(mutant):
         pass
     assert run(schedule).digest == before

@@ -15,7 +15,7 @@ unexport MAKEFLAGS MFLAGS
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test slow e2e simulate mutants check bench format synth bootstrap deploy destroy bundle requirements clean
+.PHONY: help up test slow e2e simulate mutants fuzz chaos check bench format synth bootstrap deploy destroy bundle requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -37,6 +37,14 @@ simulate: .venv/.dev  ## N=20000 schedules under faults, in virtual time; the fi
 
 mutants: .venv/.dev  ## take away one safeguard after the other: the simulation must notice
 	@exec $(BIN)/python -m tests.simulation mutants $(ARGS)
+
+SECONDS := 60
+fuzz: .venv/.dev  ## SECONDS=60 of odd inputs for each way into the service; one of them by ARGS="jobs --seed 2"
+	@exec $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+KILLS := 20
+chaos: .venv/.dev .venv/.cloud  ## KILLS=20 processes killed under load, then an audit of all; a seed by ARGS="--seed 7"
+	@exec $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 check: .venv/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

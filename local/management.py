@@ -87,7 +87,12 @@ class Management:
         if (request.content_length or 0) > PAYLOAD_LIMIT:
             posts.failed += 1
             return _error(413)
-        message = await request.read()
+        try:
+            message = await request.read()
+        except (ConnectionError, web.RequestPayloadError):
+            # The caller went away within its post, or lost its thread: nobody is there who reads the answer.
+            posts.failed += 1
+            return web.Response(status=400)
         if len(message) > PAYLOAD_LIMIT:  # sent in chunks, without a length
             posts.failed += 1
             return _error(413)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+
+import msgspec
 
 from adapters.identity import identity
 from adapters.memory import MemoryQueue, MemoryStore
@@ -170,6 +173,7 @@ class _Function:
         self._failures = failures
 
     async def invoke(self, event: Any) -> Any:
+        event = json.loads(msgspec.json.encode(event))  # as it reaches a function's process
         try:
             return await self._handler(event)
         except FunctionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domain.errors import PostFailed
 from domain.events import RoomHead, RoomStats, UserJoined, Welcome, encode_event
-from domain.fanout import Arrived, Notice, Outcome, Stats, pack
+from domain.fanout import NOTICE_MS, WELCOME_MS, Arrived, Notice, Outcome, Stats, pack
 from domain.ports import Ports
 from domain.rooms import Member, ShardKey
 from pipeline.posting import Poster, TimeLeft
@@ -20,7 +20,8 @@ class Announcer:
         self._poster = poster
 
     async def greet(self, arrived: Arrived, time_left: TimeLeft) -> None:
-        """Welcome a connection that is still a member, then tell it and a small room that it has joined.
+        """Welcome a connection that is still a member and tell it that it has joined; then a small room, unless that is
+        no news any more.
 
         Raises `PostFailed` while the connection may yet be reached: the job must come again.
         """
@@ -49,7 +50,8 @@ class Announcer:
             for frame in pack([(0, encode_event(welcome)), (0, joined)], member.dialect):
                 if await self._poster.post(member, frame.body, time_left) in {Outcome.RETRY, Outcome.SLOW}:
                     raise PostFailed("the welcome was not delivered")
-            if arrived.tell_others:
+            # When thousands come at once, their welcomes would wait until each of them has been told of in its room.
+            if arrived.tell_others and now <= arrived.not_after - WELCOME_MS + NOTICE_MS:
                 await self._tell(arrived.key, joined, arrived.connection, time_left)
 
     async def notify(self, notice: Notice, time_left: TimeLeft) -> None:

@@ -32,6 +32,18 @@ async def test_welcome_comes_before_ones_own_user_joined() -> None:
     }
 
 
+async def test_a_late_welcome_is_told_to_nobody_else() -> None:
+    """After three seconds that somebody has come is no news; the welcome is worth sending for a minute."""
+    world = World()
+    await world.connect("ada", room="tea")
+    await world.pump()
+    await world.connect("bob", room="tea")
+    world.clock.advance(3.5)
+    await world.pump()
+    assert [it["type"] for it in world.events("bob")] == ["welcome", "user_joined"]
+    assert told(world, "ada") == [("user_joined", "ada")]
+
+
 async def test_a_move_is_told_in_both_rooms() -> None:
     """`user_joined` reaches the new room, `user_left` the old one."""
     world = World()

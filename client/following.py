@@ -17,10 +17,12 @@ HELD_LIMIT = 1_000
 class Following:
     """Where a client is in a room. Epochs rise: a later one is another room of the same name, and begins anew."""
 
-    __slots__ = ("asked", "cursor", "epoch", "held", "held_limit", "known", "room")
+    __slots__ = ("asked", "cursor", "epoch", "had", "held", "held_limit", "known", "room")
 
-    def __init__(self, room: str, held_limit: float = HELD_LIMIT) -> None:
+    def __init__(self, room: str, held_limit: float = HELD_LIMIT, had: tuple[int, int] = (UNPLACED, UNPLACED)) -> None:
+        """`had`: the (epoch, seq) up to which the user was given everything before, which may be pushed once more."""
         self.room = room
+        self.had = had
         self.held_limit = held_limit
         self.epoch = UNPLACED
         self.cursor = UNPLACED
@@ -54,7 +56,7 @@ class Following:
         """Keep an entry until its turn, unless it is old, or too many wait that can be asked for again."""
         if event.epoch > self.epoch:
             self._begin(event.epoch)
-        if event.epoch < self.epoch or event.seq <= self.cursor:
+        if event.epoch < self.epoch or event.seq <= self.cursor or (event.epoch, event.seq) <= self.had:
             return
         self.known = max(self.known, event.seq)
         if asked_for or len(self.held) < self.held_limit:

@@ -20,7 +20,7 @@
 9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
 
 With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
-ordered among themselves, and a connection begins where its `welcome` says.
+ordered among themselves, and a connection begins where its `welcome` says, but never behind the one before.
 
 `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
 """
@@ -35,7 +35,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Raw
 
 from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
-from client.following import HELD_LIMIT, Following
+from client.following import UNPLACED, Following
 from client.outbox import RETRYABLE, Outbox, Pending
 from domain.events import (
     Ack,
@@ -112,6 +112,8 @@ class Session:
         self._rooms: dict[str, Following] = {}
         self._inbox: Following | None = None
         self._outbox = Outbox(draw)
+        self._had: dict[str, tuple[int, int]] = {}
+        """Room → the (epoch, seq) that its user was at when a connection of the recipe's ended."""
         self._left_at: dict[str, float] = {}
         """Room → when it was left; of this connection."""
         self._resumes = False
@@ -219,6 +221,7 @@ class Session:
         if self.dialect == "v1":
             return ()
         released = [event for it in followed for event in it.surrender()]
+        self._had.update((it.room, (it.epoch, it.cursor)) for it in followed if it.placed)
         self._first_room = self.room
         self._rooms.clear()
         self._inbox = None
@@ -442,7 +445,9 @@ class Session:
         return self._following(room)
 
     def _begin(self, room: str) -> Following:
-        return Following(room, HELD_LIMIT if self.dialect == "v1" else math.inf)
+        if self.dialect == "v1":
+            return Following(room)
+        return Following(room, math.inf, self._had.get(room, (UNPLACED, UNPLACED)))
 
     def _inboxes(self) -> Sequence[Following]:
         return () if self._inbox is None else (self._inbox,)

@@ -218,7 +218,9 @@ class LoadClient:
             return
         if self._plan.dialect == "recipe":
             self._end_memberships(now)
-        self._reconnecting = asyncio.create_task(self._reconnect())
+        # A handshake that runs out of time just when it is done is one that failed: its task goes on by itself.
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.create_task(self._reconnect())
 
     # ---- private
 
@@ -234,7 +236,7 @@ class LoadClient:
         while not self._ending:
             await asyncio.sleep(self._draw.uniform(0, RECONNECT_WITHIN))
             self.reconnects += 1
-            if await self.connect():
+            if await self.connect() and self.open:
                 return
 
     def _take(self, released: Any, now: float) -> None:

@@ -20,7 +20,7 @@ REPLY_WITHIN = 10.0
 PAUSE_LIMIT = 2.0
 """Seconds of jitter on top of what the service asks for."""
 TRIES = 12
-"""How often a message is sent before it is given up."""
+"""How often a message is sent before it is given up, unless the ledger is told otherwise."""
 
 
 class Ledger:
@@ -33,6 +33,8 @@ class Ledger:
         self.retries = 0
         self.last_arrival = 0.0
         """When any client was last given a message or an answer."""
+        self.tries = TRIES
+        """How often a message is sent at most; may be changed."""
         self.tally = Tally()
         """Latencies and answers count from when a message was due."""
         self._trace = trace
@@ -65,7 +67,7 @@ class Ledger:
     def send_due(self, clients: Mapping[int, LoadClient], now: float) -> None:
         """Send again what has waited long enough."""
         for message in [it for it in self.under_way.values() if it.again_at <= now]:
-            if message.tries < TRIES:
+            if message.tries < self.tries:
                 self.send(message, clients, now)
             else:
                 del self.under_way[message.client_id]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import defaultdict
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,21 +17,16 @@ from domain.errors import RoomcastError
 from domain.lanes import LANES, Lane
 from domain.ports import Connections, Ports
 from domain.rooms import Room, Rules, ShardKey
-from pipeline.batch import Worker
-from pipeline.known import KnownMembers
-from pipeline.pacing import Pace
-from pipeline.worker import read_record
 from services.caller import Caller
 from services.requests import answer
 from services.sessions import connect
+from tests.simulation.environments import Environments
 from tests.simulation.virtual_time import VirtualClock, jitter
 
 __all__ = ["ROOM", "LargeRoom", "Scale", "Sockets"]
 
 ROOM = "arena"
 _WELCOME = b'{"type":"welcome"'
-POLL = 0.1
-"""Seconds between two looks into an empty lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +98,7 @@ class Sockets(Connections):
 
 
 class LargeRoom:
-    """The service around the room. `fill` it, `drain` the queues, and look at what came."""
+    """The service around the room. `fill` it, let its environments `drain` the queues, and look at what came."""
 
     def __init__(self, scale: Scale, seed: int = 0) -> None:
         draw = random.Random(seed)
@@ -119,8 +111,8 @@ class LargeRoom:
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=max(2, scale.shard_limit // 20))
         roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
         self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw)
+        self.environments = Environments(self.ports, self.queue, self.sockets, self.lanes)
         self.refused: list[Exception] = []
-        self.counts: Counter[str] = Counter()
         self.members: list[str] = []
         self.acknowledged = 0
         self._draw = draw
@@ -157,11 +149,6 @@ class LargeRoom:
             assert reply["data"]["code"] == "ROOM_BUSY", reply
             await self.clock.sleep(reply["data"]["retryAfter"])
 
-    async def drain(self) -> None:
-        """Let the workers finish."""
-        while any(self.queue.depth(it) for it in self.lanes):
-            await self.clock.sleep(POLL)
-
     async def room(self) -> Room:
         found = await self.store.room(ROOM)
         assert found is not None
@@ -174,17 +161,6 @@ class LargeRoom:
         counted = await self.store.shards(keys)
         return [(counted[it].members, len(await self.store.members(it))) for it in keys]
 
-    @asynccontextmanager
-    async def workers(self) -> AsyncIterator[None]:
-        """As many environments of each lane as the table says, until the block ends."""
-        async with asyncio.TaskGroup() as group:
-            environments = [
-                group.create_task(self._work(lane)) for lane in self.lanes.values() for _ in range(lane.max_concurrency)
-            ]
-            yield
-            for it in environments:
-                it.cancel()
-
     async def _join(self, name: str) -> None:
         try:
             await connect(self.ports, Caller(name, name, name, name), ROOM, "v1")
@@ -193,31 +169,8 @@ class LargeRoom:
         else:
             self.members.append(name)
 
-    def _left_until(self, end: float) -> float:
-        return end - self.clock.monotonic()
-
     async def _until(self, then: float) -> None:
         await self.clock.sleep(then - self.clock.monotonic())
-
-    async def _work(self, lane: Lane) -> None:
-        pace, known = Pace(lane.post_rate), KnownMembers()
-        while True:
-            received = await self.queue.receive(lane.name, lane.batch_size)
-            if not received:
-                await self.clock.sleep(POLL)
-                continue
-            batch = [read_record(it) for it in received]
-            end = self.clock.monotonic() + lane.timeout
-            worker = Worker(self.ports, self.sockets, lane, pace, known)
-            worked = await worker.work(batch, partial(self._left_until, end))
-            assert self.clock.monotonic() < end, f"{lane.name}: the function was cut off"
-            assert not worked.causes, worked.causes
-            failed = {it.receipt for it in worked.failed}
-            for it in batch:
-                if it.receipt not in failed:
-                    await self.queue.delete(lane.name, it.receipt)
-            self.counts.update({f"{lane.name} {name}": count for name, count in worker.counts.items()})
-            self.counts[f"{lane.name} failed"] += len(failed)
 
 
 def _events(frame: bytes) -> list[dict[str, Any]]:

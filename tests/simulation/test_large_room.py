@@ -24,14 +24,14 @@ def test_a_room_fills_while_it_is_written_in(scale: Scale) -> None:
 
     async def scenario() -> None:
         stage = LargeRoom(scale)
-        async with stage.workers():
+        async with stage.environments.work():
             await stage.fill()
             filled = stage.clock.monotonic()
-            await stage.drain()
+            await stage.environments.drain()
             drained = stage.clock.monotonic()
             await stage.say("is everybody here?")
             said = stage.clock.monotonic()
-            await stage.drain()
+            await stage.environments.drain()
         room = await stage.room()
         sizes = await stage.shard_sizes()
         bulk = stage.lanes["bulk"]
@@ -44,6 +44,7 @@ def test_a_room_fills_while_it_is_written_in(scale: Scale) -> None:
             f" ({expected:.1f} expected)"
         )
         assert stage.refused == []
+        assert stage.environments.causes == []
         assert room.head == stage.acknowledged
         assert {it: stage.queue.dead(it) for it in stage.lanes} == {it: [] for it in stage.lanes}
         assert max(members for _, members in sizes) <= 1.2 * scale.shard_limit

@@ -84,6 +84,20 @@ def test_commands() -> None:
     assert runner.invoke(app, ["run", "--workload", "dancing"]).exit_code == 2
 
 
+def test_the_page_names_them_all() -> None:
+    """Each workload and each mutant stands in docs/reliability.md, and no other does."""
+    page = (Path(__file__).parents[2] / "docs/reliability.md").read_text()
+    workloads = page.partition("| workload |")[2].partition("\n\n")[0]
+    mutants = page.partition("| without this safeguard |")[2].partition("\n\n")[0]
+    assert _firsts(workloads) == set(WORKLOADS)
+    assert _firsts(mutants) == {it.name for it in MUTANTS}
+
+
+def _firsts(table: str) -> set[str]:
+    """What stands in the first column, below the head and the line under it."""
+    return {line.split("|")[1].strip() for line in table.splitlines()[2:]}
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda it: it.name)
 def test_every_mutant_is_of_this_code(mutant: Mutant) -> None:
     """Its text is found, once, and what was edited is as before afterwards."""

@@ -824,6 +824,19 @@ def test_the_recipe_begins_anew_after_a_break() -> None:
     assert talk.push(7, 8) == [8]
 
 
+def test_the_recipe_gives_nothing_twice() -> None:
+    """A worker that comes after one that died pushes what was given on the connection before, now to this one too."""
+    talk = Talk("recipe")
+    assert talk.push(1, 2, 3) == [1, 2, 3]
+    talk.session.disconnected()
+    talk.session.connected(talk.now)
+    assert talk.push(2, 3, 4) == []
+    assert seqs_of(talk.welcome(4)) == [4]
+    assert talk.push(3, 5) == [5]
+    assert talk.push(1, epoch=2) == []
+    assert seqs_of(talk.welcome(0, epoch=2)) == [1]
+
+
 def test_the_recipe_moves_from_room_to_room() -> None:
     """A join is a leave of the room before, and the room to connect to next."""
     talk = Talk("recipe")

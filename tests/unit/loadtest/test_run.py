@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
 
 from domain.errors import BadSetting
 from loadtest.clients import LoadClient
@@ -17,6 +19,7 @@ from loadtest.ledger import Ledger
 from loadtest.plan import Plan, plan_messages, reserve_sockets
 from loadtest.run import run
 from tests.unit.client.room_server import RoomServer
+from tests.unit.local.processes import until
 
 
 @pytest.fixture
@@ -159,6 +162,30 @@ async def test_a_client_vanishes(server: RoomServer) -> None:
     await asyncio.gather(*(it.close() for it in clients))
     assert server.codes["load-test-0"] == 1006
     assert (len(server.queries), [it.reconnects for it in clients]) == (2, [0, 0])
+
+
+async def test_a_handshake_out_of_time_is_one_that_failed(server: RoomServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be done, and its socket lost, before the client hears that there was no time left: that is one try, and
+    the next makes one socket."""
+    opened: list[ClientConnection] = []
+
+    async def late(*args: Any, **options: Any) -> ClientConnection:
+        opened.append(await open_socket(*args, **options))
+        if len(opened) == 2:
+            opened[1].transport.abort()
+            await opened[1].wait_closed()
+            raise TimeoutError
+        return opened[-1]
+
+    monkeypatch.setattr("loadtest.clients.open_socket", late)
+    monkeypatch.setattr("loadtest.clients.RECONNECT_WITHIN", 0)
+    client = LoadClient(0, plan_for(server), Ledger(random.Random(0)), random.Random(0))
+    assert await client.connect()
+    client.cut()
+    await until(lambda: len(opened) >= 3 and client.open)
+    await settled(client)
+    assert [it.state.name for it in opened] == ["CLOSED", "CLOSED", "OPEN"]
+    await client.close()
 
 
 async def ready(client: LoadClient) -> None:

@@ -133,7 +133,7 @@ class Remainder(_Job, frozen=True, kw_only=True, tag="remainder"):
     first: Seq = msgspec.field(name="from")
     last: Seq = msgspec.field(name="to")
     connections: list[str]
-    attempt: Annotated[int, Meta(ge=1)]
+    attempt: Annotated[int, Meta(ge=0)]
     not_after: int
 
 

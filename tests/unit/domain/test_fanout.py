@@ -122,7 +122,7 @@ def test_no_record_breaks_the_parser(body: str) -> None:
         {"kind": "doorbell", "shard": -1, "seq": 1},
         {"kind": "doorbell", "shard": 0, "seq": 1, "epoch": -1},
         {"kind": "remainder", "shard": 0, "from": -5, "to": 1, "connections": [], "attempt": 1, "notAfter": 1},
-        {"kind": "remainder", "shard": 0, "from": 1, "to": 1, "connections": [], "attempt": 0, "notAfter": 1},
+        {"kind": "remainder", "shard": 0, "from": 1, "to": 1, "connections": [], "attempt": -1, "notAfter": 1},
     ],
 )
 def test_numbers_that_no_job_of_ours_has_are_unreadable(fields: dict[str, object]) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -200,6 +202,24 @@ async def test_a_post_is_handed_on_as_it_came(stage: GatewayStage) -> None:
         assert answer.status == 200
     assert await socket.recv() == "hello"
     await socket.close()
+
+
+async def test_a_caller_that_goes_away_within_its_post_leaves_no_error(
+    stage: GatewayStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts as a post that failed; nothing is raised, and the next is served."""
+    port = int(stage.gateway.page_url.rsplit(":", 1)[1].strip("/"))
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    # At its end a reset, as where a process is killed.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    head = b"POST /dev/@connections/nobody HTTP/1.1\r\nHost: twin\r\nAuthorization: AWS4-HMAC-SHA256 x\r\n"
+    writer.write(head + b"Content-Length: 5\r\n\r\nhel")
+    # It has come once another, which came later, is answered.
+    async with aiohttp.ClientSession() as http, http.get(stage.gateway.page_url) as answer:
+        assert answer.status == 200
+    writer.transport.abort()
+    await until(lambda: stage.gateway.posts.failed == 1)
+    assert caplog.records == []
 
 
 async def test_a_large_post_comes_in_frames_of_32_kb(stage: GatewayStage) -> None:

@@ -50,7 +50,7 @@ def main(
         executions = None if given is None else 0
         found = search(kind, corpus, seed, seconds=seconds, executions=executions, limit=SLOW_SECONDS, crashed=_show)
         if grow:
-            for kept in found.kept:
+            for kept in found.pioneers:
                 if len(kept) <= KEPT_SIZE:
                     (CORPUS / name / name_of(kept)).write_bytes(kept)
         crashes += len(found.crashes)

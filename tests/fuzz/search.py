@@ -59,7 +59,9 @@ class Found:
     lines: int = 0
     outcomes: set[Hashable] = field(default_factory=set)
     kept: list[bytes] = field(default_factory=list)
-    """Inputs that reached what none before them did, the corpus left out."""
+    """Inputs that came to what none before them did, the corpus left out."""
+    pioneers: list[bytes] = field(default_factory=list)
+    """Those of them that reached new lines."""
     crashes: list[Crash] = field(default_factory=list)
 
 
@@ -106,8 +108,11 @@ def search(
             error = _give(target, given, lines if watched else None, limit, found.outcomes)
             found.lines = lines.reached
             if error is None:
-                if follow and found.executions > len(corpus) and (lines.reached, len(found.outcomes)) != before:
-                    found.kept.append(given)
+                if follow and found.executions > len(corpus):
+                    if lines.reached != before[0]:
+                        found.pioneers.append(given)
+                    if (lines.reached, len(found.outcomes)) != before:
+                        found.kept.append(given)
                 continue
             _give_up(target)
             target = None

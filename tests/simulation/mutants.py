@@ -389,8 +389,8 @@ MUTANTS: Sequence[Mutant] = (
         KILLS,
         (
             "client.following:Following.hold",
-            "if event.epoch < self.epoch or event.seq <= self.cursor:",
-            "if event.epoch < self.epoch:",
+            "event.epoch < self.epoch or event.seq <= self.cursor or (event.epoch, event.seq) <= self.had",
+            "event.epoch < self.epoch",
         ),
         (
             "client.following:Following._release",

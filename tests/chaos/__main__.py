@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvloop
@@ -26,6 +28,8 @@ BUILD = ROOT / ".build"
 """Where the project keeps what it makes."""
 FINDINGS = 30
 """How many are printed."""
+INTERRUPTED = 130
+"""The exit status then, as a shell has it."""
 SEEDS = 1_000_000
 """Below this one is drawn where none is given."""
 
@@ -49,9 +53,21 @@ def main(
         tempfile.TemporaryDirectory(dir=BUILD, prefix="chaos-", ignore_cleanup_errors=True) as passing,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        report = runner.run(run(keep or Path(passing), kills, seed, Size(), _tell))
+        try:
+            report = runner.run(_interruptible(run(keep or Path(passing), kills, seed, Size(), _tell)))
+        except asyncio.CancelledError:
+            _tell("interrupted; there is no verdict")
+            raise typer.Exit(INTERRUPTED) from None
     _print(out, report)
     raise typer.Exit(1 if report.findings else 0)
+
+
+async def _interruptible(running: Coroutine[Any, Any, Report]) -> Report:
+    """SIGINT and SIGTERM end it in an orderly way: no process may be left, least of all a stopped one."""
+    task = asyncio.ensure_future(running)
+    for it in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(it, task.cancel)
+    return await task
 
 
 def _tell(words: str) -> None:

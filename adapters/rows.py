@@ -87,7 +87,7 @@ __all__ = [
 TTL_ATTRIBUTE = "expiresAt"
 """Seconds since 1970, as DynamoDB's time-to-live wants it."""
 ROW_VERSION = 1
-MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs")
+MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs", "since")
 """What `read_member` needs of a member row."""
 DIRECTORY_INDEX = "directory"
 DIRECTORY_ATTRIBUTES = ("title", "owner", "visibility")
@@ -175,6 +175,7 @@ def membership_row(member: Member, key: ShardKey) -> Item:
             "joinId": member.join_id,
             "userId": member.user,
             "name": member.name,
+            "since": member.since,
             TTL_ATTRIBUTE: _seconds(member.expires_at),
         }
     )
@@ -182,7 +183,15 @@ def membership_row(member: Member, key: ShardKey) -> Item:
 
 def read_membership(item: Mapping[str, Any]) -> Membership:
     row = _plain(item)
-    return Membership(row["sk"], row["epoch"], row["shard"], row["joinId"], row["userId"], row["name"])
+    return Membership(
+        room=row["sk"],
+        epoch=row["epoch"],
+        shard=row["shard"],
+        join_id=row["joinId"],
+        user=row["userId"],
+        name=row["name"],
+        since=row.get("since", 0),
+    )
 
 
 def due_partition(minute: int, bucket: int) -> str:
@@ -283,6 +292,7 @@ def member_row(member: Member, key: ShardKey) -> Item:
             "joinId": member.join_id,
             "connectedAt": member.connected_at,
             "expiresAtMs": member.expires_at,
+            "since": member.since,
             TTL_ATTRIBUTE: _seconds(member.expires_at),
         }
     )
@@ -297,6 +307,7 @@ def read_member(item: Mapping[str, Any]) -> Member:
         connected_at=int(item["connectedAt"]["N"]),
         expires_at=int(item["expiresAtMs"]["N"]),
         join_id=item["joinId"]["S"],
+        since=int(item["since"]["N"]) if "since" in item else 0,
     )
 
 

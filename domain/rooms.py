@@ -153,6 +153,8 @@ class Member:
     connected_at: int
     expires_at: int
     join_id: str
+    since: int = 0
+    """The room's head before it was a member: it is owed, and posted, only what is newer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ class Membership:
     join_id: str
     user: str
     name: str
+    since: int = 0
+    """As in the member row."""
 
     @property
     def key(self) -> ShardKey:

@@ -1,9 +1,8 @@
 """Was every message kept, at every client? Pure: what was sent and what was received in, findings out.
 
 A client is owed what was acknowledged in a room above the head at which its membership began, while it lasts. It may
-receive more (who joins is pushed what is stored meanwhile, and what is stored already and still being broadcast), but
-nothing from a room it is not in, nothing whose broadcast was over before it came, nothing that was sent after it left,
-and nothing that nobody said.
+receive more (who joins is pushed what is stored meanwhile), but nothing from a room it is not in, nothing that was
+acknowledged before it asked to come, nothing that was sent after it left, and nothing that nobody said.
 """
 
 from __future__ import annotations
@@ -198,7 +197,7 @@ def _may_have(member: Membership, message: Message | None, pushed: bool) -> bool
     if message is None or message.acknowledged_at is None or not pushed:
         return True
     left_before = member.until is not None and message.sent_at is not None and message.sent_at > member.until
-    came_after = max(message.acknowledged_at, message.last_at) < member.since
+    came_after = message.acknowledged_at < member.since
     return not left_before and not came_after
 
 

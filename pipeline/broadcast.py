@@ -228,16 +228,20 @@ def _stamped(entry: Entry, **moments: int) -> Entry:
 
 
 def _packer(key: ShardKey, entries: Sequence[Entry]) -> Callable[[Member], list[Frame]]:
-    """Member → its frames. Bytes are made once for all members of a dialect, save for those that sent an entry which is
-    not posted back to them."""
+    """Member → its frames. Bytes are made once for all members of a dialect, save for those that are not owed all of
+    it: they came in between, or sent an entry which is not posted back to them."""
     events = [(it.seq, encode_entry(key.room, key.epoch, it)) for it in entries]
     origins = {it.origin for it in entries if it.origin is not None}
     shared: dict[Dialect, list[Frame]] = {"v1": pack(events, "v1"), "recipe": pack(events, "recipe")}
 
     def frames_for(member: Member) -> list[Frame]:
-        if member.connection not in origins:
+        if member.since < entries[0].seq and member.connection not in origins:
             return shared[member.dialect]
-        owed = [event for entry, event in zip(entries, events, strict=True) if entry.origin != member.connection]
+        owed = [
+            event
+            for entry, event in zip(entries, events, strict=True)
+            if entry.seq > member.since and entry.origin != member.connection
+        ]
         return pack(owed, member.dialect)
 
     return frames_for

@@ -189,11 +189,15 @@ async def _enter(
             session = await store.session(connection.connection)
             memberships = [session.membership(it.room) for it in before]
         keys = [await _key(ports, room, membership) for room, membership in zip(before, memberships, strict=True)]
+        members = [
+            replace(member, since=_owed_since(room, membership))
+            for room, membership in zip(before, memberships, strict=True)
+        ]
         try:
             if first:
-                await store.connect(connection, [(member, it) for it in keys], clock.now())
+                await store.connect(connection, list(zip(members, keys, strict=True)), clock.now())
             else:
-                await store.join(member, keys[0], memberships[0], clock.now())
+                await store.join(members[0], keys[0], memberships[0], clock.now())
         except (Conflict, Unavailable) as error:
             # Unavailable may have joined all the same: the next try finds its own join id and goes on from there.
             again = await patience.lasts()
@@ -210,7 +214,7 @@ async def _enter(
     after = await store.rooms(room_ids)
     entered = []
     now = clock.now()
-    for room, key, count in zip(before, keys, counts, strict=True):
+    for room, key, member, count in zip(before, keys, members, counts, strict=True):
         now_there = after.get(room.room)
         if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
             await _leave(ports, connection.connection, room.room)
@@ -273,6 +277,11 @@ async def _key(ports: Ports, room: Room, membership: Membership | None) -> Shard
     ]
     counted = await ports.store.shards(choices)
     return min(choices, key=lambda it: counted[it].members if it in counted else 0)
+
+
+def _owed_since(room: Room, membership: Membership | None) -> int:
+    """The head from which on who joins is a member: as it was read before, or as an earlier join of the room had it."""
+    return membership.since if membership is not None and membership.epoch == room.epoch else room.head
 
 
 async def _count(

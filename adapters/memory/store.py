@@ -344,7 +344,7 @@ class MemoryStore(RoomStore):
     def _put_join(self, member: Member, key: ShardKey) -> None:
         self._members[key][member.connection] = member
         self._memberships[member.connection][key.room] = Membership(
-            key.room, key.epoch, key.shard, member.join_id, member.user, member.name
+            key.room, key.epoch, key.shard, member.join_id, member.user, member.name, member.since
         )
 
     @asynccontextmanager

@@ -84,11 +84,12 @@ class StoreStage(ABC):
             connected_at=NOW,
             expires_at=NOW + 2 * HOUR,
             join_id=join_id,
+            since=7,
         )
         return replace(row, **fields)
 
     def membership(self, join_id: str = "join-1", **fields: Any) -> Membership:
-        return replace(Membership(self.room, EPOCH, 0, join_id, self.user, "Ada Löwe"), **fields)
+        return replace(Membership(self.room, EPOCH, 0, join_id, self.user, "Ada Löwe", since=7), **fields)
 
     def connected(self, connection: str = "", **fields: Any) -> Connection:
         """A connection's row as it begins."""

@@ -7,7 +7,7 @@ import itertools
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class Life:
     socket: Socket
     user: str
     dialect: Dialect
+    before: Mapping[str, tuple[int, int]]
+    """Room → (epoch, head) when it began to connect: of those rooms it may be pushed only what is newer."""
     pushed: list[tuple[str, int, int]] = field(default_factory=list)
     """(room, epoch, seq), as they came, without having been asked for."""
     begun: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -81,6 +83,7 @@ class Client:
         self._answered: set[str] = set()
         """The ids of joins that were answered."""
         self._backoff = Backoff(self.session.entrances, draw)
+        self._before: Mapping[str, tuple[int, int]] = {}
 
     # ---- what the script lets it do
 
@@ -158,7 +161,7 @@ class Client:
 
     def opened(self, socket: Socket, room: str) -> None:
         """The handshake is over."""
-        self.lives.append(Life(socket, self.name, self.dialect))
+        self.lives.append(Life(socket, self.name, self.dialect, self._before))
         self.session.connected(self._now, room)
         self.flush()
 
@@ -198,6 +201,7 @@ class Client:
         room = self._backoff.room
         connection = f"{self.name}.{next(self._numbers)}"
         box: list[Socket] = []
+        self._before = self._service.heads()
         socket = self._service.handshake(
             self, connection, room, lambda frame: self._receive(box[0], frame), lambda: self._closed(box[0])
         )

@@ -175,6 +175,9 @@ def _outsiders(service: Service, clients: Mapping[str, Client], stored: Mapping[
             # client notices.
             if left is not None and entry is not None and entry.at > left and not service.chaos.trailed:
                 yield Violation("I6", f"{life.socket.id} had left {room}, and was pushed {seq}")
+            before_epoch, before = life.before.get(room, (0, 0))
+            if epoch < before_epoch or (epoch == before_epoch and seq <= before):
+                yield Violation("I6", f"{life.socket.id} was pushed {room} {seq}, stored before it came")
             if is_inbox(room) and room != f"inbox#{life.user}":
                 yield Violation("I6", f"{life.socket.id} was pushed what is in {room}")
 

@@ -382,6 +382,19 @@ MUTANTS: Sequence[Mutant] = (
         "growth",
         ("pipeline.batch:Worker._work_group", "max(plans.values()", "min(plans.values()"),
     ),
+    _mutant(
+        "who comes is pushed what was there before",
+        "I6",
+        "growth, faults",
+        ("pipeline.broadcast:_packer", "if member.since < entries[0].seq and", "if"),
+        ("pipeline.broadcast:_packer", "if entry.seq > member.since and", "if"),
+    ),
+    _mutant(
+        "a second join of a member forgets since when it is one",
+        "I5",
+        "joins, moves, flapping, faults",
+        ("services.sessions:_owed_since", "return membership.since if", "return room.head if"),
+    ),
     # ---- the client
     _mutant(
         "the client shows repeats",

@@ -241,6 +241,10 @@ class Service:
         roster = AnnouncingRoster(store, queue, self.clock, self.rules)
         return Ports(store, queue, roster, self.clock, self.rules, self.chaos.draw)
 
+    def heads(self) -> dict[str, tuple[int, int]]:
+        """Room → (epoch, head) at this very moment."""
+        return {name: (it.epoch, it.head) for name, it in self.store._rooms.items()}
+
     def _request_id(self) -> str:
         self._numbers += 1
         return f"r{self._numbers}"

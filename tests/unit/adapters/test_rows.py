@@ -11,7 +11,7 @@ from adapters import rows
 from domain.rooms import Connection, Directory, Entry, Member, Membership, Once, Ring, Room, Shard, ShardKey, Standing
 
 KEY = ShardKey("tea", 5, 0)
-MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j")
+MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3)
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=")
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
@@ -27,7 +27,7 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
     "membership": (
         rows.read_membership,
         rows.membership_row(MEMBER, KEY),
-        Membership("tea", 5, 0, join_id="j", user="ada", name="Ada"),
+        Membership("tea", 5, 0, join_id="j", user="ada", name="Ada", since=3),
     ),
     "room": (rows.read_room, rows.room_row(Room("tea", 5, head=1)), Room("tea", 5, head=1)),
     "directory": (

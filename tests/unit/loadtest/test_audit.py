@@ -94,15 +94,6 @@ def test_neither_before_the_join_nor_after_the_leave(membership: Membership, fou
     assert audit(MESSAGES, [eve]).count("to_non_member") == found
 
 
-@pytest.mark.parametrize(("last_at", "found"), [(11.5, True), (12.5, False)])
-def test_who_comes_during_a_broadcast_may_receive_it(last_at: float, found: bool) -> None:
-    """What was stored before, and given to the last of those who are owed it before the client came or after."""
-    late = message(4)
-    late.last_at = last_at
-    eve = ClientLog("eve", [Membership(ROOM, 1, head=4, since=12)], pushed=[receipt(4)], released=[receipt(4)])
-    assert audit([late], [eve]).count("to_non_member") == found
-
-
 def test_a_wrong_body_is_named() -> None:
     """Another text under a message's seq, and a text that nobody said."""
     ada = member("ada", 1, 2, 3)

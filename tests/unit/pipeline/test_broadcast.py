@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import ConnectionGone, PostError, PostFailed, Throttled, Unavailable
 from domain.fanout import NOT_AFTER_MS, YOUNG_MS, Remainder, encode_job
-from domain.rooms import Entry, ShardKey
+from domain.rooms import Dialect, Entry, ShardKey
 from tests.unit.world import World
 
 
@@ -56,6 +56,30 @@ async def test_a_lost_doorbell_is_healed_by_the_next() -> None:
     await world.say("ada", "two")
     await world.pump()
     assert world.messages("ada") == ["one", "two"]
+
+
+@pytest.mark.parametrize("dialect", ["v1", "recipe"])
+async def test_who_comes_is_posted_only_what_is_newer(dialect: Dialect) -> None:
+    """A message that was stored before the join is broadcast after it: to those who were there."""
+    world = World()
+    await world.connect("ada")
+    await world.say("ada", "one")
+    await world.connect("bob", dialect=dialect)
+    await world.say("ada", "two")
+    await world.pump()
+    assert world.messages("ada") == ["one", "two"]
+    assert world.messages("bob") == ["two"]
+
+
+async def test_a_member_that_joins_again_is_owed_what_it_was() -> None:
+    """The second join of a connection takes nothing from it that its first one gave it."""
+    world = World()
+    await world.connect("ada")
+    await world.connect("bob")
+    await world.say("bob", "one")
+    await world.ask("ada", {"type": "join_room", "roomId": "general"})
+    await world.pump()
+    assert world.messages("ada") == ["one"]
 
 
 async def test_a_long_backlog_goes_out_in_rounds() -> None:

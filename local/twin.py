@@ -31,7 +31,7 @@ from local.units import sum_units
 
 __all__ = ["Twin"]
 
-API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 3, "disconnect": 2, "message": 2}
+API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 3, "disconnect": 2, "message": 4}
 """Function → environments at most. Its handler is `services.NAME:handler`."""
 API_TIMEOUT = 10.0
 """Seconds."""

@@ -18,6 +18,8 @@ class Caller:
     name: str
     request_id: str
     """Unique for each request the gateway took; stands in for a `clientId` where the client gave none."""
+    groups: frozenset[str] = frozenset()
+    """The deployment's groups that the user is in."""
 
 
 def read_caller(event: Mapping[str, Any]) -> Caller:
@@ -29,4 +31,5 @@ def read_caller(event: Mapping[str, Any]) -> Caller:
         user=authorizer["userId"],
         name=authorizer["name"],
         request_id=context["requestId"],
+        groups=frozenset(it for it in authorizer.get("groups", "").split(",") if it),
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapters import rows
 from adapters.rows import TTL_ATTRIBUTE, Item, Key
-from adapters.tables import Held, Tables, named, to_check, to_put, to_update
+from adapters.tables import Held, Tables, named, to_check, to_delete, to_put, to_update
 from domain.errors import Conflict, Unavailable
+from domain.policy import ROLES, Needs
 from domain.ports import RoomStore
 from domain.rooms import (
     KICK_MARK_MS,
@@ -24,12 +25,15 @@ from domain.rooms import (
     Membership,
     Once,
     Room,
+    Sender,
     Sending,
     Session,
     Shard,
     ShardKey,
     Standing,
     due_minute,
+    is_listed,
+    listing_of,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +44,6 @@ __all__ = ["CREATE_DELAYS", "TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
 
 CREATE_DELAYS = (0.02, 0.05, 0.1, 0.2)
 """Seconds before a room that many are making at once is tried again; each is cut by up to a half."""
-MAY_JOIN = "(attribute_not_exists(banned) OR banned = :no) AND (attribute_not_exists(kickedAt) OR kickedAt <= :before)"
-MAY_SEND = "(attribute_not_exists(banned) OR banned = :no) AND (attribute_not_exists(mutedUntil) OR mutedUntil <= :now)"
 
 
 def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:
@@ -109,10 +111,21 @@ class DynamoStore(RoomStore):
         found = [rows.read_room(it) for it in await self._tables.get_many(keys) if it]
         return {it.room: it for it in found}
 
-    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
-        writes = [to_put(self._rooms, rows.room_row(Room(room, epoch)), "attribute_not_exists(pk)")]
-        if directory is not None:
-            writes.append(to_put(self._rooms, rows.directory_row(directory)))
+    async def create_room(self, room: Room, *, owner: str | None = None, replaces: Room | None = None) -> Room:
+        absent = "attribute_not_exists(pk)"
+        if replaces is None:
+            writes = [to_put(self._rooms, rows.room_row(room), absent)]
+        else:
+            ended = f"{absent} OR (epoch = :epoch AND #status = :deleted)"
+            names = {"#status": "status"}
+            writes = [
+                to_put(self._rooms, rows.room_row(room), ended, names=names, epoch=replaces.epoch, deleted="deleted")
+            ]
+        if is_listed(room):
+            writes.append(to_put(self._rooms, rows.directory_row(listing_of(room))))
+        if owner is not None:
+            key = rows.user_key(room.room, owner)
+            writes.append(to_update(self._rooms, key, "SET roomRole = :owner", None, owner="owner"))
         for delay in (*CREATE_DELAYS, None):
             try:
                 await self._tables.transact(*writes)
@@ -124,10 +137,10 @@ class DynamoStore(RoomStore):
                 continue
             except Conflict:
                 break
-            return Room(room, epoch)
-        found = await self.room(room)
+            return room
+        found = await self.room(room.room)
         if found is None:
-            raise Unavailable(f"room {room} was there a moment ago")
+            raise Unavailable(f"room {room.room} was there a moment ago")
         return found
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
@@ -146,10 +159,46 @@ class DynamoStore(RoomStore):
     async def standing(self, room: str, user: str) -> Standing:
         return rows.read_standing(await self._tables.get(self._rooms, rows.user_key(room, user)) or {})
 
+    async def standings(self, rooms: Sequence[str], user: str) -> dict[str, Standing]:
+        keys = [(self._rooms, rows.user_key(it, user)) for it in rooms]
+        found = await self._tables.get_many(keys)
+        return {it: rows.read_standing(row or {}) for it, row in zip(rooms, found, strict=True)}
+
     async def set_standing(self, room: str, user: str, standing: Standing) -> None:
         row = rows.standing_row(standing)
         update = "SET " + ", ".join(f"{it} = :{it}" for it in row)
         await self._tables.update(self._rooms, rows.user_key(room, user), update, named(**row))
+
+    async def judge(
+        self, room: str, user: str, read: Standing, standing: Standing, by: Sender, client_id: str, now: int
+    ) -> None:
+        was: dict[str, Any] = rows.standing_row(read)
+        row: dict[str, Any] = rows.standing_row(standing)
+        differing = [it for it in row if row[it] != was[it]]
+        if not differing:
+            return
+        nothing = rows.standing_row(Standing())
+        as_read = [
+            f"(attribute_not_exists({it}) OR {it} = :was{it})" if was[it] == nothing[it] else f"{it} = :was{it}"
+            for it in differing
+        ]
+        await self._tables.transact(
+            to_update(
+                self._rooms,
+                rows.user_key(room, user),
+                "SET " + ", ".join(f"{it} = :{it}" for it in differing),
+                " AND ".join(as_read),
+                **{it: row[it] for it in differing},
+                **{f"was{it}": was[it] for it in differing},
+            ),
+            to_check(
+                self._messages,
+                rows.once_key(by.user, client_id),
+                "attribute_not_exists(pk) OR expiresAtMs <= :now",
+                now=now,
+            ),
+            *self._to_need(by.needs, now),
+        )
 
     async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
         *metas, reverse, standing, once = await self._tables.get_many(
@@ -170,14 +219,14 @@ class DynamoStore(RoomStore):
     async def append(
         self,
         appends: Sequence[Append],
-        sender: Membership,
-        connection: str,
+        sender: Sender,
         client_id: str,
         once: Once,
         now: int,
     ) -> None:
+        member = sender.membership
         await self._tables.transact(
-            *(self._to_raise_head(it) for it in appends),
+            *(write for it in appends for write in self._to_change_room(it)),
             *(
                 to_put(
                     self._messages,
@@ -192,24 +241,60 @@ class DynamoStore(RoomStore):
                 "attribute_not_exists(pk) OR expiresAtMs <= :now",
                 now=now,
             ),
-            to_check(self._rooms, rows.member_key(sender.key, connection), "joinId = :join", join=sender.join_id),
-            to_check(self._rooms, rows.user_key(sender.room, sender.user), MAY_SEND, no=False, now=now),
+            *(
+                [
+                    to_check(
+                        self._rooms,
+                        rows.member_key(member.key, sender.connection),
+                        "joinId = :join",
+                        join=member.join_id,
+                    )
+                ]
+                if member is not None
+                else []
+            ),
+            *self._to_need(sender.needs, now),
         )
 
-    def _to_raise_head(self, append: Append) -> TransactWriteItemTypeDef:
-        read = append.read
-        return to_update(
-            self._rooms,
-            rows.meta_key(read.room),
-            "SET head = :seq",
-            "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status",
-            names={"#status": "status"},
-            seq=append.entry.seq,
-            head=read.head,
-            epoch=read.epoch,
-            shards=read.shards,
-            status=read.status,
+    def _to_change_room(self, append: Append) -> list[TransactWriteItemTypeDef]:
+        read, after = append.read, append.after
+        more: dict[str, Any] = {}
+        writes: list[TransactWriteItemTypeDef] = []
+        if append.profile is not None:
+            more["profile"] = rows.profile_text(append.profile)
+        if append.deletes:
+            more["after"] = after.status
+        if is_listed(after) and append.profile is not None:
+            writes.append(to_put(self._rooms, rows.directory_row(listing_of(after))))
+        elif is_listed(read) and not is_listed(after):
+            writes.append(to_delete(self._rooms, rows.directory_key(read.room)))
+        update = "SET head = :seq" + "".join(f", {'#status' if it == 'after' else it} = :{it}" for it in more)
+        writes.append(
+            to_update(
+                self._rooms,
+                rows.meta_key(read.room),
+                update,
+                "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status",
+                names={"#status": "status"},
+                seq=after.head,
+                head=read.head,
+                epoch=read.epoch,
+                shards=read.shards,
+                status=read.status,
+                **more,
+            )
         )
+        return writes
+
+    def _to_need(self, needs: Needs | None, now: int) -> list[TransactWriteItemTypeDef]:
+        """What has to be so, as a part of a transaction."""
+        if needs is None:
+            return []
+        condition, row = _condition(needs, now)
+        key = rows.user_key(needs.room, needs.user)
+        if needs.pause:
+            return [to_update(self._rooms, key, "SET spokeAt = :now", condition, **row)]
+        return [to_check(self._rooms, key, condition, **row)]
 
     async def entries(
         self,
@@ -265,17 +350,19 @@ class DynamoStore(RoomStore):
                 memberships.append(rows.read_membership(item))
         return Session(own, memberships)
 
-    async def connect(self, connection: Connection, joins: Sequence[tuple[Member, ShardKey]], now: int) -> None:
+    async def connect(
+        self, connection: Connection, joins: Sequence[tuple[Member, ShardKey, Needs | None]], now: int
+    ) -> None:
         due = rows.due_row(connection.connection, due_minute(connection.lease_until))
         await self._tables.transact(
             to_put(self._connections, rows.connection_row(connection)),
-            *(it for member, key in joins for it in self._to_join(member, key, None, now)),
+            *(it for member, key, needs in joins for it in self._to_join(member, key, None, needs, now)),
             to_put(self._connections, due),
         )
 
-    async def join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+    async def join(self, member: Member, key: ShardKey, read: Membership | None, needs: Needs | None, now: int) -> None:
         await self._tables.transact(
-            *self._to_join(member, key, read, now),
+            *self._to_join(member, key, read, needs, now),
             to_update(
                 self._connections,
                 rows.connection_key(member.connection),
@@ -286,7 +373,7 @@ class DynamoStore(RoomStore):
         )
 
     def _to_join(
-        self, member: Member, key: ShardKey, read: Membership | None, now: int
+        self, member: Member, key: ShardKey, read: Membership | None, needs: Needs | None, now: int
     ) -> list[TransactWriteItemTypeDef]:
         return [
             to_put(self._rooms, rows.member_row(member, key)),
@@ -297,7 +384,7 @@ class DynamoStore(RoomStore):
                 read=read.join_id if read else None,
                 mine=member.join_id,
             ),
-            to_check(self._rooms, rows.user_key(key.room, member.user), MAY_JOIN, no=False, before=now - KICK_MARK_MS),
+            *self._to_need(needs, now),
         ]
 
     async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
@@ -474,3 +561,23 @@ class DynamoStore(RoomStore):
         self, key: ShardKey, update: str, values: Item, *, condition: str | None = None
     ) -> Mapping[str, Any]:
         return await self._tables.update(self._rooms, rows.shard_key(key), update, values, condition=condition)
+
+
+def _condition(needs: Needs, now: int) -> tuple[str, dict[str, Any]]:
+    """What a user row must say, and the values that it names."""
+    row: dict[str, Any] = {"now": now}
+    parts = ["(attribute_not_exists(bannedUntil) OR bannedUntil <= :now)"]
+    if needs.unmuted:
+        parts.append("(attribute_not_exists(mutedUntil) OR mutedUntil <= :now)")
+    if needs.unkicked:
+        parts.append("(attribute_not_exists(kickedAt) OR kickedAt <= :unkicked)")
+        row["unkicked"] = now - KICK_MARK_MS
+    if needs.pause:
+        parts.append("(attribute_not_exists(spokeAt) OR spokeAt <= :spoke)")
+        row["spoke"] = now - needs.pause
+    if not (needs.without and needs.roles.issuperset(ROLES)):
+        roles = [rows.NO_ROLE] * needs.without + sorted(needs.roles)
+        row |= {f"role{number}": it for number, it in enumerate(roles)}
+        listed = f"roomRole IN ({', '.join(f':role{number}' for number in range(len(roles)))})"
+        parts.append(f"(attribute_not_exists(roomRole) OR {listed})" if needs.without else listed)
+    return " AND ".join(parts), row

@@ -31,6 +31,7 @@ from domain.rooms import (
     Member,
     Membership,
     Once,
+    Profile,
     Ring,
     Room,
     Shard,
@@ -46,11 +47,13 @@ __all__ = [
     "DIRECTORY_ATTRIBUTES",
     "DIRECTORY_INDEX",
     "MEMBER_ATTRIBUTES",
+    "NO_ROLE",
     "TTL_ATTRIBUTE",
     "Item",
     "Key",
     "connection_key",
     "connection_row",
+    "directory_key",
     "directory_row",
     "due_key",
     "due_partition",
@@ -65,6 +68,7 @@ __all__ = [
     "meta_key",
     "once_key",
     "once_row",
+    "profile_text",
     "read_connection",
     "read_directory",
     "read_entry",
@@ -92,8 +96,12 @@ MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt",
 DIRECTORY_INDEX = "directory"
 DIRECTORY_ATTRIBUTES = ("title", "owner", "visibility")
 """What the index holds of a directory row beside the keys."""
+NO_ROLE = "-"
+"""What stands for no role in a user row."""
 DUE_RETENTION_MS = 6 * 3600 * 1000
 """How long a due row outlives its minute: ticks that stood still for less find all that is due."""
+
+_profiles = msgspec.json.Decoder(Profile)
 
 Key = dict[str, "AttributeValueTypeDef"]
 Item = dict[str, "AttributeValueTypeDef"]
@@ -224,8 +232,19 @@ def meta_key(room: str) -> Key:
 
 def room_row(room: Room) -> Item:
     return meta_key(room.room) | values(
-        {"epoch": room.epoch, "head": room.head, "shards": room.shards, "status": room.status}
+        {
+            "epoch": room.epoch,
+            "head": room.head,
+            "shards": room.shards,
+            "status": room.status,
+            "profile": profile_text(room.profile),
+        }
     )
+
+
+def profile_text(profile: Profile) -> str:
+    """A profile as it stands in a meta row."""
+    return msgspec.json.encode(profile).decode()
 
 
 def read_count(item: Mapping[str, Any]) -> Count:
@@ -236,11 +255,23 @@ def read_count(item: Mapping[str, Any]) -> Count:
 
 def read_room(item: Mapping[str, Any]) -> Room:
     row = _plain(item)
-    return Room(row["pk"], row["epoch"], row["head"], row["shards"], row["status"], row.get("growingAt", 0))
+    return Room(
+        room=row["pk"],
+        epoch=row["epoch"],
+        head=row["head"],
+        shards=row["shards"],
+        status=row["status"],
+        growing_at=row.get("growingAt", 0),
+        profile=_profiles.decode(row["profile"]) if "profile" in row else Profile(),
+    )
+
+
+def directory_key(room: str) -> Key:
+    return _key(room, "directory")
 
 
 def directory_row(directory: Directory) -> Item:
-    return _key(directory.room, "directory") | values(
+    return directory_key(directory.room) | values(
         {
             "title": directory.title,
             "owner": directory.owner,
@@ -259,14 +290,27 @@ def user_key(room: str, user: str) -> Key:
     return _key(room, f"user#{user}")
 
 
-def standing_row(standing: Standing) -> dict[str, int | bool]:
+def standing_row(standing: Standing) -> dict[str, str | int]:
     """A user row's part that tells the standing: attribute → value."""
-    return {"banned": standing.banned, "mutedUntil": standing.muted_until, "kickedAt": standing.kicked_at}
+    return {
+        "roomRole": standing.role or NO_ROLE,
+        "bannedUntil": standing.banned_until,
+        "mutedUntil": standing.muted_until,
+        "kickedAt": standing.kicked_at,
+        "spokeAt": standing.spoke_at,
+    }
 
 
 def read_standing(item: Mapping[str, Any]) -> Standing:
     row = _plain(item)
-    return Standing(row.get("banned", False), row.get("mutedUntil", 0), row.get("kickedAt", 0))
+    role = row.get("roomRole", NO_ROLE)
+    return Standing(
+        role=None if role == NO_ROLE else role,
+        banned_until=row.get("bannedUntil", 0),
+        muted_until=row.get("mutedUntil", 0),
+        kicked_at=row.get("kickedAt", 0),
+        spoke_at=row.get("spokeAt", 0),
+    )
 
 
 def shard_key(key: ShardKey) -> Key:

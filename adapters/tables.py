@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_put", "to_update"]
+__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_delete", "to_put", "to_update"]
 
 BATCH_KEYS = 100
 """Keys in one BatchGetItem at most."""
@@ -154,26 +154,45 @@ def named(**row: str | int | bool | None) -> Item:
 
 
 def to_put(
-    table: str, item: Item, condition: str | None = None, **row: str | int | bool | None
+    table: str,
+    item: Item,
+    condition: str | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    **row: str | int | bool | None,
 ) -> TransactWriteItemTypeDef:
-    """A put within a transaction; `row` are the values that the condition names."""
-    put: Any = {"TableName": table, "Item": item} | _conditional(condition, row)
+    """A put within a transaction; `row` are the values that the condition names, `names` its `#names`."""
+    put: Any = {"TableName": table, "Item": item} | _conditional(condition, row) | _of_names(names)
     return {"Put": put}
 
 
+def to_delete(table: str, key: Key) -> TransactWriteItemTypeDef:
+    """A deletion within a transaction."""
+    return {"Delete": {"TableName": table, "Key": key}}
+
+
 def to_update(
-    table: str, key: Key, update: str, condition: str, *, names: Mapping[str, str] | None = None, **row: str | int
+    table: str,
+    key: Key,
+    update: str,
+    condition: str | None,
+    *,
+    names: Mapping[str, str] | None = None,
+    **row: str | int,
 ) -> TransactWriteItemTypeDef:
     """An update within a transaction; `row` are the values that update and condition name, `names` its `#names`."""
-    of_names = {"ExpressionAttributeNames": names} if names else {}
-    it: Any = {"TableName": table, "Key": key, "UpdateExpression": update} | _conditional(condition, row) | of_names
-    return {"Update": it}
+    it: Any = {"TableName": table, "Key": key, "UpdateExpression": update} | _conditional(condition, row)
+    return {"Update": it | _of_names(names)}
 
 
 def to_check(table: str, key: Key, condition: str, **row: str | int | bool) -> TransactWriteItemTypeDef:
     """A condition within a transaction on a row that it leaves as it is."""
     it: Any = {"TableName": table, "Key": key} | _conditional(condition, row)
     return {"ConditionCheck": it}
+
+
+def _of_names(names: Mapping[str, str] | None) -> dict[str, Any]:
+    return {"ExpressionAttributeNames": names} if names else {}
 
 
 def _conditional(condition: str | None, row: Mapping[str, str | int | bool | None]) -> dict[str, Any]:

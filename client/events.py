@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Raw, Struct
 
-from domain.events import Chat, Envelope, Event, PrivateMessage, parse_envelope
+from domain.events import Envelope, Event, Logged, parse_envelope
 
 __all__ = [
     "LogEvent",
@@ -40,7 +40,7 @@ class Missed(Struct, frozen=True, kw_only=True):
     last: int
 
 
-LogEvent = Chat | PrivateMessage | Opaque
+LogEvent = Logged | Opaque
 """An entry of a room's log, or of an inbox."""
 Released = Event | Opaque | Missed
 

@@ -15,6 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 __all__ = [
     "EVENTS",
     "Ack",
+    "Banned",
     "Batch",
     "Chat",
     "Envelope",
@@ -23,16 +24,24 @@ __all__ = [
     "Head",
     "HistoryPage",
     "Joined",
+    "Kicked",
     "Left",
+    "Logged",
     "MemberList",
     "MemberSummary",
+    "Muted",
     "Pong",
     "PrivateMessage",
+    "RoleSet",
+    "RoomChanged",
+    "RoomDeleted",
     "RoomHead",
     "RoomList",
     "RoomStats",
     "RoomSummary",
     "Trace",
+    "Unbanned",
+    "Unmuted",
     "UserJoined",
     "UserLeft",
     "UserTyping",
@@ -51,6 +60,16 @@ class Event(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
 class RoomHead(Struct, frozen=True, kw_only=True):
     """Where a room is."""
 
+    epoch: int
+    seq: int
+
+
+class Logged(Event, frozen=True, kw_only=True):
+    """An entry of a room's log, or of an inbox."""
+
+    room_id: str
+    timestamp: int
+    sent_at: int
     epoch: int
     seq: int
 
@@ -74,20 +93,15 @@ class Welcome(Event, frozen=True, kw_only=True):
     sent_at: int
 
 
-class PrivateMessage(Event, frozen=True, kw_only=True):
+class PrivateMessage(Logged, frozen=True, kw_only=True):
     """A private message in an inbox: the target's, or the sender's own copy."""
 
     type = "private_message"
     message_id: str
-    room_id: str
     sender_id: str
     sender_name: str
     target_user_id: str
     message: str
-    timestamp: int
-    sent_at: int
-    epoch: int
-    seq: int
     client_id: str | UnsetType = UNSET
     """In the sender's copy: the request's, by which a client knows what it sent itself."""
 
@@ -143,23 +157,92 @@ class Trace(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     """It was put into the frame that came."""
 
 
-class Chat(Event, frozen=True, kw_only=True):
+class Chat(Logged, frozen=True, kw_only=True):
     """A chat message in a room."""
 
     type = "chat"
     message_id: str
-    room_id: str
     sender_id: str
     sender_name: str
     message: str
-    timestamp: int
-    sent_at: int
-    epoch: int
-    seq: int
     reply_to: int | UnsetType = UNSET
     mentions: list[str] | UnsetType = UNSET
     trace: Trace | UnsetType = UNSET
     """Where the request asked for it and the deployment allows it."""
+
+
+class RoomChanged(Logged, frozen=True, kw_only=True):
+    """What is settled about a room: the reply to who made or changed it, and the change in its log."""
+
+    type = "room"
+    client_id: str | UnsetType = UNSET
+    """In the reply."""
+    by: str
+    """Who did it."""
+    title: str
+    parent: str
+    visibility: str
+    default_role: str
+    slow_mode: int
+    max_members: int
+    owner: str
+
+
+class RoomDeleted(Logged, frozen=True, kw_only=True):
+    """The room has ended: the reply, and the last entry of its log."""
+
+    type = "room_deleted"
+    client_id: str | UnsetType = UNSET
+    """In the reply."""
+    by: str
+
+
+class _Moderated(Logged, frozen=True, kw_only=True):
+    user_id: str
+    """Whom it is about."""
+    by: str
+    """Who did it."""
+    reason: str | UnsetType = UNSET
+    """In the log of what moderators did, if one was given."""
+
+
+class RoleSet(_Moderated, frozen=True, kw_only=True):
+    """A user's role in the room is another now; `none`: they have none."""
+
+    type = "role"
+    role: str
+
+
+class Kicked(_Moderated, frozen=True, kw_only=True):
+    """A user's connections in the room were closed."""
+
+    type = "kicked"
+
+
+class Banned(_Moderated, frozen=True, kw_only=True):
+    """A user was removed and can't come back, until a time in milliseconds since 1970, or for good."""
+
+    type = "banned"
+    until: int | UnsetType = UNSET
+
+
+class Unbanned(_Moderated, frozen=True, kw_only=True):
+    """A user may come back."""
+
+    type = "unbanned"
+
+
+class Muted(_Moderated, frozen=True, kw_only=True):
+    """A user can't write, until a time in milliseconds since 1970, or for good."""
+
+    type = "muted"
+    until: int | UnsetType = UNSET
+
+
+class Unmuted(_Moderated, frozen=True, kw_only=True):
+    """A user may write again."""
+
+    type = "unmuted"
 
 
 class Ack(Event, frozen=True, kw_only=True):
@@ -167,7 +250,8 @@ class Ack(Event, frozen=True, kw_only=True):
 
     type = "ack"
     client_id: str | None = None
-    message_id: str
+    message_id: str | UnsetType = UNSET
+    """Of a message."""
     room_id: str
     epoch: int
     seq: int
@@ -293,6 +377,14 @@ EVENTS: Mapping[str, type[Event]] = {
         UserLeft,
         RoomStats,
         UserTyping,
+        RoomChanged,
+        RoomDeleted,
+        RoleSet,
+        Kicked,
+        Banned,
+        Unbanned,
+        Muted,
+        Unmuted,
         Ack,
         Joined,
         Left,

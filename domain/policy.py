@@ -39,12 +39,11 @@ Role = Literal["guest", "member", "moderator", "owner"]
 Rank = Literal["stranger", "guest", "member", "moderator", "owner", "admin"]
 """What a user is in a room: a role, nobody, or an admin of the deployment."""
 Visibility = Literal["public", "private", "hidden"]
-"""public: listed, and open to all. private: listed for those with a role, and open to them. hidden: the same, but listed
-for nobody, and to all others as if it weren't there."""
+"""public: listed, and open to all. private: listed for those with a role, and open to them. hidden: open to them as
+well, but listed for nobody, and to all others as if it weren't there."""
 Action = Literal[
     "join",
     "send",
-    "type",
     "update_room",
     "delete_room",
     "set_role",
@@ -65,7 +64,6 @@ _RANKS: tuple[Rank, ...] = get_args(Rank)
 
 LEAST: Mapping[Action, Rank] = {
     "join": "guest",
-    "type": "member",
     "send": "member",
     "read_audit": "moderator",
     "set_role": "moderator",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
+from domain.policy import Needs
 from domain.rooms import (
     Append,
     Connection,
@@ -23,6 +24,7 @@ from domain.rooms import (
     Once,
     Room,
     Rules,
+    Sender,
     Sending,
     Session,
     Shard,
@@ -72,9 +74,10 @@ class RoomStore(Protocol):
         """The meta rows of up to 100 rooms; those that don't exist are left out."""
         ...
 
-    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
-        """Make the room with that epoch and an empty log, and list it if `directory` says how: together, and only
-        unless there is one, whatever its status. The room that is there afterwards."""
+    async def create_room(self, room: Room, *, owner: str | None = None, replaces: Room | None = None) -> Room:
+        """Make the room with its empty log, list it if it is to be listed, and record its owner's role: together, and
+        only unless there is one, whatever its status, or while it is `replaces`, which was deleted. The room that is
+        there afterwards."""
         ...
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
@@ -83,11 +86,26 @@ class RoomStore(Protocol):
         ...
 
     async def standing(self, room: str, user: str) -> Standing:
-        """What the room holds against the user; the empty standing if nothing is recorded."""
+        """What the room records of the user; the empty standing if that is nothing."""
+        ...
+
+    async def standings(self, rooms: Sequence[str], user: str) -> dict[str, Standing]:
+        """What each of up to 100 rooms records of the user."""
         ...
 
     async def set_standing(self, room: str, user: str, standing: Standing) -> None:
-        """Record a user's standing in a room."""
+        """Record a user's standing in a room, whatever it was."""
+        ...
+
+    async def judge(
+        self, room: str, user: str, read: Standing, standing: Standing, by: Sender, client_id: str, now: int
+    ) -> None:
+        """Record in a user's standing what differs between `read` and `standing`.
+
+        Raises `Conflict`, with nothing written, if that is not as `read` any more, what `by.needs` is not so (of
+        another user of the room), there is an unexpired once-row of the sender's, or another transaction holds one of
+        the rows. Nothing happens where nothing differs.
+        """
         ...
 
     async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
@@ -98,18 +116,18 @@ class RoomStore(Protocol):
     async def append(
         self,
         appends: Sequence[Append],
-        sender: Membership,
-        connection: str,
+        sender: Sender,
         client_id: str,
         once: Once,
         now: int,
     ) -> None:
         """All or nothing: for each of `appends` (of different rooms, by one sender) the room's head rises from
-        `read.head` to `entry.seq` and the entry is put; and the once-row is put.
+        `read.head` to `entry.seq`, what else changes of it is written (how it is listed, too), and the entry is put;
+        the once-row is put; and if `sender.needs` has a pause, `now` is noted as the time the sender last spoke.
 
         Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status), an
-        entry exists, an unexpired once-row exists, the sender's member row (`sender`) is gone, the sender is banned
-        or muted in that room, or another transaction holds one of the rows. The caller reads again and decides anew.
+        entry exists, an unexpired once-row exists, the member row of `sender.membership` is gone, `sender.needs` is
+        not so, or another transaction holds one of the rows. The caller reads again and decides anew.
         After `Unavailable` the entries may be stored: the caller reads again and finds its once-row.
         """
         ...
@@ -138,20 +156,22 @@ class RoomStore(Protocol):
         """The connection's row and all its memberships, in one read."""
         ...
 
-    async def connect(self, connection: Connection, joins: Sequence[tuple[Member, ShardKey]], now: int) -> None:
+    async def connect(
+        self, connection: Connection, joins: Sequence[tuple[Member, ShardKey, Needs | None]], now: int
+    ) -> None:
         """All or nothing: the connection's row, member and reverse row of each of `joins`, and the lease's due row.
 
-        Raises `Conflict`, with nothing written, if a reverse row is there that is not this very join's, the user is
-        banned or was kicked within `KICK_MARK_MS` in one of the rooms, or another transaction holds one of the rows.
+        Raises `Conflict`, with nothing written, if a reverse row is there that is not this very join's, what one of
+        them needs is not so, or another transaction holds one of the rows.
         """
         ...
 
-    async def join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+    async def join(self, member: Member, key: ShardKey, read: Membership | None, needs: Needs | None, now: int) -> None:
         """All or nothing: member row, reverse row, and the connection's `last_room`.
 
         Raises `Conflict`, with nothing written, if the reverse row is not as `read` (by its join id, or absent) and
-        not this very join's, the connection's row is gone, the user is banned or was kicked within `KICK_MARK_MS`, or
-        another transaction holds one of the rows.
+        not this very join's, the connection's row is gone, what it needs is not so, or another transaction holds one
+        of the rows.
         """
         ...
 

@@ -21,6 +21,7 @@ __all__ = [
     "SUBPROTOCOL",
     "ClientId",
     "Id",
+    "Name",
     "RoomRef",
     "Seq",
     "valid_id",
@@ -49,9 +50,11 @@ ERROR_CODES: Mapping[str, str] = {
     "FORBIDDEN": "this user may not do that now",
     "NOT_A_MEMBER": "the connection is not in that room",
     "ROOM_NOT_FOUND": "there is no such room",
+    "ROOM_EXISTS": "there is such a room already",
     "ROOM_FULL": "the connection is in as many rooms as it may join",
     "USER_OFFLINE": "no such user was ever here",
     "ROOM_BUSY": "too many write to the room at once; send the same request again after `retryAfter`",
+    "RATE_LIMITED": "the user asks too much; send the same request again after `retryAfter`",
     "MUTED": "the user is muted in that room",
     "BANNED": "the user is banned from that room",
     "INTERNAL": "the service failed; send the same request again",
@@ -59,13 +62,19 @@ ERROR_CODES: Mapping[str, str] = {
 
 # `$` would let a trailing newline through; the look-ahead says "here it ends" to Python and to ECMAScript alike.
 _ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
-_ROOM_REF_PATTERN = r"^(inbox#)?[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
+_ROOM_REF_PATTERN = r"^(inbox#|audit#)?[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
 _NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]{1,64}(?![\s\S])"
 Id = Annotated[
     str,
     Meta(pattern=_ID_PATTERN, description="1 to 64 letters, digits, or any of _ . : -"),
 ]
-RoomRef = Annotated[str, Meta(pattern=_ROOM_REF_PATTERN, description="a room, or the user's own inbox: inbox#USER")]
+RoomRef = Annotated[
+    str,
+    Meta(
+        pattern=_ROOM_REF_PATTERN,
+        description="a room, the user's own inbox: inbox#USER, or what moderators did: audit#ROOM",
+    ),
+]
 ClientId = Annotated[
     str,
     Meta(
@@ -73,6 +82,10 @@ ClientId = Annotated[
         min_length=8,
         description="8 to 64 characters, unique for ever",
     ),
+]
+Name = Annotated[
+    str,
+    Meta(pattern=_NAME_PATTERN, description="1 to 64 characters, none of them a control character"),
 ]
 Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 

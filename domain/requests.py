@@ -8,27 +8,37 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from domain.errors import Refused
-from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, ClientId, Id, RoomRef, Seq, valid_id
+from domain.policy import Role, Visibility
+from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, ClientId, Id, Name, RoomRef, Seq, valid_id
 
 __all__ = [
     "REQUESTS",
+    "Ban",
     "ChatMessage",
+    "CreateRoom",
+    "DeleteRoom",
     "HistoryRequest",
     "JoinRoom",
+    "Kick",
     "LeaveRoom",
     "ListMembers",
     "ListRooms",
+    "Mute",
     "Ping",
     "Request",
     "RequestType",
     "SendPrivateMessage",
+    "SetRole",
     "Typing",
+    "Unban",
+    "Unmute",
+    "UpdateRoom",
     "encode_request",
     "parse_request",
     "request_head",
@@ -117,6 +127,71 @@ class Typing(Request, frozen=True, kw_only=True, tag="typing"):
     room_id: Id
 
 
+class _WithProfile(Request, frozen=True, kw_only=True):
+    room_id: Id
+    title: Name | None = None
+    visibility: Visibility | None = None
+    default_role: Literal["guest", "member"] | None = None
+    """What who has no role is in a public room."""
+    slow_mode: Annotated[int, Meta(ge=0, le=21_600)] | None = None
+    """Seconds between two messages of one user; 0 for none."""
+    max_members: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """Connections at most; 0 for as many as the deployment allows."""
+
+
+class CreateRoom(_WithProfile, frozen=True, kw_only=True, tag="create_room"):
+    """Make a room, and be its owner. It is listed below `parent`, by default at the top."""
+
+    parent: Id = ROOT
+
+
+class UpdateRoom(_WithProfile, frozen=True, kw_only=True, tag="update_room"):
+    """Change what is given of a room. A public room stays one; private and hidden may change places."""
+
+
+class DeleteRoom(Request, frozen=True, kw_only=True, tag="delete_room"):
+    """End a room. Who owned it may make it anew, with an empty log."""
+
+    room_id: Id
+
+
+class _AboutUser(Request, frozen=True, kw_only=True):
+    room_id: Id
+    user_id: Id
+    reason: Annotated[str, Meta(max_length=256)] | None = None
+    """For the log of what moderators did."""
+
+
+class SetRole(_AboutUser, frozen=True, kw_only=True, tag="set_role"):
+    """Give a user a role in a room, which lets them into a private one; `none` takes it."""
+
+    role: Role | Literal["none"]
+
+
+class Kick(_AboutUser, frozen=True, kw_only=True, tag="kick"):
+    """Close a user's connections that are in a room; for ten seconds they can't come back to it."""
+
+
+class Ban(_AboutUser, frozen=True, kw_only=True, tag="ban"):
+    """Kick a user, who can't come back for `seconds`, or until `unban`."""
+
+    seconds: Annotated[int, Meta(ge=1, le=10 * 366 * 86_400)] | None = None
+
+
+class Unban(_AboutUser, frozen=True, kw_only=True, tag="unban"):
+    """End a ban."""
+
+
+class Mute(_AboutUser, frozen=True, kw_only=True, tag="mute"):
+    """Let a user write nothing in a room for `seconds`, or until `unmute`."""
+
+    seconds: Annotated[int, Meta(ge=1, le=10 * 366 * 86_400)] | None = None
+
+
+class Unmute(_AboutUser, frozen=True, kw_only=True, tag="unmute"):
+    """Let a user write again."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -157,6 +232,15 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(ListRooms, "room_list"),
         RequestType(ListMembers, "members"),
         RequestType(Typing, None, "typing"),
+        RequestType(CreateRoom, "room"),
+        RequestType(UpdateRoom, "room", "room"),
+        RequestType(DeleteRoom, "room_deleted", "room_deleted"),
+        RequestType(SetRole, "ack", "role"),
+        RequestType(Kick, "ack", "kicked"),
+        RequestType(Ban, "ack", "banned"),
+        RequestType(Unban, "ack", "unbanned"),
+        RequestType(Mute, "ack", "muted"),
+        RequestType(Unmute, "ack", "unmuted"),
     )
 }
 

@@ -6,15 +6,29 @@ Times are whole milliseconds since 1970 unless a name says otherwise.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from domain.errors import Refused
+from domain.policy import (
+    Action,
+    Needs,
+    Rank,
+    Role,
+    Visibility,
+    check_may,
+    check_visible,
+    needs,
+    outranks,
+    rank,
+)
+from domain.protocol import ROOT
 
 __all__ = [
     "DUE_BUCKETS",
     "ENTRY_RETENTION_MS",
+    "FOREVER",
     "GROWTH_CLAIM_MS",
     "KICK_MARK_MS",
     "LEASE_MS",
@@ -31,23 +45,34 @@ __all__ = [
     "Member",
     "Membership",
     "Once",
+    "Profile",
     "Ring",
     "Room",
     "Rules",
+    "Sender",
     "Sending",
     "Session",
     "Shard",
     "ShardKey",
     "Standing",
+    "audit_of",
+    "audited",
+    "check_may_act",
     "check_may_join",
     "check_may_send",
     "check_room_open",
     "due_bucket",
     "due_minute",
     "inbox_of",
+    "is_audit",
     "is_inbox",
+    "is_listed",
     "is_small",
+    "is_stranger",
     "lease_end",
+    "listing_of",
+    "needs_of",
+    "rank_in",
     "should_grow",
 ]
 
@@ -70,6 +95,9 @@ GROWTH_CLAIM_MS = 5_000
 """How long one join may take to double a room's shards before another tries."""
 KICK_MARK_MS = 10_000
 """For how long after a kick the user's joins are refused, so that a kick is not outrun by a reconnect."""
+_AUDIT = "audit#"
+FOREVER = 2**53 - 1
+"""The end of a ban without an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +131,27 @@ class ShardKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """What is settled about a room."""
+
+    title: str = ""
+    """Its id, where that is empty."""
+    parent: str = ROOT
+    """The room that it is listed below. Roles are not inherited."""
+    depth: int = 1
+    """Rooms from the top down to it."""
+    visibility: Visibility = "public"
+    default_role: Role = "member"
+    """What who has no role is in a public room: `guest` for a room in which only some write."""
+    slow_mode: int = 0
+    """Seconds between two messages of one user; 0 for none. Moderators need not wait."""
+    max_members: int = 0
+    """Connections in it at most; 0 for as many as the deployment allows."""
+    owner: str = ""
+    """Who made it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """A room's meta row."""
 
@@ -114,6 +163,7 @@ class Room:
     status: Literal["open", "deleted"] = "open"
     growing_at: int = 0
     """When a join began to double the shards; 0 while none has."""
+    profile: Profile = Profile()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +254,14 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a room holds against a user. It belongs to the room's id, whatever its epoch."""
+    """What a room records of a user. It belongs to the room's id, whatever its epoch."""
 
-    banned: bool = False
+    role: Role | None = None
+    banned_until: int = 0
     muted_until: int = 0
     kicked_at: int = 0
+    spoke_at: int = 0
+    """When the user last wrote, in a room with slow mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +276,41 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One entry for one room, as the room was read."""
+    """One entry for one room, as the room was read, and what else becomes of the room."""
 
     read: Room
     entry: Entry
+    profile: Profile | None = None
+    """The new one, where it changes."""
+    deletes: bool = False
+    """Whether the room ends with it."""
+
+    @property
+    def after(self) -> Room:
+        """The room with the entry."""
+        return replace(
+            self.read,
+            head=self.entry.seq,
+            profile=self.profile or self.read.profile,
+            status="deleted" if self.deletes else self.read.status,
+        )
 
     @property
     def ring(self) -> Ring:
         return Ring(self.read.room, self.read.epoch, self.read.shards, self.entry.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who stores entries, and what has to be so at that moment."""
+
+    user: str
+    """Of the once-row."""
+    connection: str = ""
+    membership: Membership | None = None
+    """The connection's, whose member row has to be there; None where no membership is asked for."""
+    needs: Needs | None = None
+    """What a room has to say of the user; None where it need say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +332,7 @@ class Directory:
     title: str
     owner: str
     parent: str
-    visibility: Literal["public"] = "public"
+    visibility: Visibility = "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +369,47 @@ def is_inbox(room: str) -> bool:
     return room.startswith("inbox#")
 
 
+def audit_of(room: str) -> str:
+    """The log of what moderators did in a room: a hidden room that nobody joins and moderators may read."""
+    return f"{_AUDIT}{room}"
+
+
+def is_listed(room: Room) -> bool:
+    """Whether the room stands in the directory."""
+    return room.status == "open" and room.profile.visibility != "hidden" and "#" not in room.room
+
+
+def listing_of(room: Room) -> Directory:
+    """How the room is listed, if it is."""
+    it = room.profile
+    return Directory(room.room, it.title or room.room, it.owner, it.parent, it.visibility)
+
+
+def rank_in(room: Room, standing: Standing, groups: Collection[str]) -> Rank:
+    """What a user is in the room."""
+    return rank(standing.role, room.profile.visibility, room.profile.default_role, groups)
+
+
+def is_stranger(room: Room, standing: Standing) -> bool:
+    """Whether the room is closed to the user, unless a group of the deployment's opens it."""
+    return rank_in(room, standing, ()) == "stranger"
+
+
+def is_audit(room: str) -> bool:
+    """Whether the room is the log of what moderators did in another."""
+    return room.startswith(_AUDIT)
+
+
+def audited(room: str) -> str:
+    """The room that the log of what moderators did is about."""
+    return room.removeprefix(_AUDIT)
+
+
+def needs_of(action: Action, room: Room, user: str, groups: Collection[str]) -> Needs | None:
+    """What the room has to say of the user when the action is carried out; None where it need say nothing."""
+    return needs(action, room.room, user, room.profile.visibility, room.profile.default_role, groups)
+
+
 def is_small(count: Count, rules: Rules) -> bool:
     """Whether the room is told who comes and goes, and not only how many there are."""
     return count.shards == 1 and count.members <= rules.roster_limit
@@ -322,29 +443,62 @@ def check_room_open(room: Room | None) -> Room:
     return room
 
 
-def check_may_send(sending: Sending, room_id: str, now: int) -> tuple[Room, Membership]:
-    """The room and the sender's membership, if the sender may write there now."""
+def check_may_send(
+    sending: Sending, room_id: str, user: str, groups: Collection[str], now: int
+) -> tuple[Room, Membership, Needs | None]:
+    """The room, the sender's membership, and what has to be so still when the message is stored, if the sender may
+    write there now."""
     room = check_room_open(sending.rooms.get(room_id))
+    standing = sending.standing
     if sending.membership is None or sending.membership.epoch != room.epoch:
         raise Refused("NOT_A_MEMBER", "Join the room before you send to it")
-    if sending.standing.banned:
-        raise Refused("BANNED", "You are banned from this room")
-    if sending.standing.muted_until > now:
-        wait = (sending.standing.muted_until - now) / 1000
+    needed = needs_of("send", room, user, groups)
+    if needed is None:
+        return room, sending.membership, None
+    _check_not_banned(standing, now)
+    if standing.muted_until > now:
+        wait = (standing.muted_until - now) / 1000
         raise Refused("MUTED", "You are muted in this room", retry_after=wait)
-    return room, sending.membership
+    as_rank = rank_in(room, standing, groups)
+    check_may("send", as_rank)
+    pause = 0 if outranks(as_rank, "member") else room.profile.slow_mode * 1000
+    if standing.spoke_at + pause > now:
+        wait = (standing.spoke_at + pause - now) / 1000
+        raise Refused("RATE_LIMITED", "This room is slow: wait before your next message", retry_after=wait)
+    return room, sending.membership, replace(needed, unmuted=True, pause=pause)
 
 
-def check_may_join(room: Room | None, standing: Standing, now: int) -> Room:
-    """The room, if the user may join it now."""
+def check_may_join(
+    room: Room | None, standing: Standing, user: str, groups: Collection[str], now: int
+) -> tuple[Room, Needs | None]:
+    """The room, and what has to be so still when the membership is written, if the user may join it now."""
     found = check_room_open(room)
-    if standing.banned:
-        raise Refused("BANNED", "You are banned from this room")
+    needed = needs_of("join", found, user, groups)
+    if needed is None:
+        return found, None
+    as_rank = rank_in(found, standing, groups)
+    if standing.banned_until > now and as_rank == "stranger" and found.profile.visibility == "hidden":
+        raise Refused("ROOM_NOT_FOUND", "Room not found")
+    _check_not_banned(standing, now)
+    check_visible(found.profile.visibility, as_rank)
+    check_may("join", as_rank)
     if standing.kicked_at + KICK_MARK_MS > now:
         wait = (standing.kicked_at + KICK_MARK_MS - now) / 1000
-        raise Refused(
-            "FORBIDDEN",
-            "You were removed from this room a moment ago",
-            retry_after=wait,
-        )
-    return found
+        raise Refused("FORBIDDEN", "You were removed from this room a moment ago", retry_after=wait)
+    return found, replace(needed, unkicked=True)
+
+
+def check_may_act(room: Room, standing: Standing, action: Action, groups: Collection[str], now: int) -> Rank:
+    """What a user is in the room, if they may do that there now."""
+    as_rank = rank_in(room, standing, groups)
+    check_visible(room.profile.visibility, as_rank)
+    if needs_of(action, room, "", groups) is not None:
+        _check_not_banned(standing, now)
+    check_may(action, as_rank)
+    return as_rank
+
+
+def _check_not_banned(standing: Standing, now: int) -> None:
+    if standing.banned_until > now:
+        wait = None if standing.banned_until == FOREVER else (standing.banned_until - now) / 1000
+        raise Refused("BANNED", "You are banned from this room", retry_after=wait)

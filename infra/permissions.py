@@ -72,6 +72,7 @@ WORKS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility
 """What a worker, and the mapping that feeds it under its role, do to its own queue."""
 
 SOCKETS: Mapping[str, Sequence[str]] = {
+    "message": ("DELETE",),  # who is kicked
     "tick": ("DELETE",),
     "interactive": ("POST",),
     "bulk": ("POST",),

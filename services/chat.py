@@ -8,7 +8,7 @@ from domain.errors import Refused
 from domain.events import Ack
 from domain.ports import Ports
 from domain.requests import ChatMessage
-from domain.rooms import Append, Entry, Sending, check_may_send
+from domain.rooms import Append, Entry, Sender, Sending, check_may_send
 from services.caller import Caller
 from services.sending import Draft, commit, new_message_id, refuse_large
 from services.sessions import last_room
@@ -37,7 +37,7 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
         body["mentions"] = request.mentions
 
     async def draft(sending: Sending, now: int) -> Draft:
-        room, membership = check_may_send(sending, room_id, now)
+        room, membership, needs = check_may_send(sending, room_id, caller.user, caller.groups, now)
         entry = Entry(seq=room.head + 1, type="chat", at=now, sender=caller.user, body=body)
         ack = Ack(
             client_id=request.client_id,
@@ -46,7 +46,7 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
             epoch=room.epoch,
             seq=entry.seq,
         )
-        return Draft([Append(room, entry)], membership, ack)
+        return Draft([Append(room, entry)], Sender(caller.user, caller.connection, membership, needs), ack)
 
     # A message sent again is the same one, traced or not.
     return await commit(ports, caller, replace(request, trace=False), [room_id], draft)

@@ -12,7 +12,7 @@ from domain.fanout import encode_entry
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT
 from domain.requests import HistoryRequest
-from domain.rooms import Entry, Room, check_room_open
+from domain.rooms import Entry, Room, audited, check_may_act, check_room_open, is_audit
 from services.caller import Caller
 
 __all__ = ["PAGE_BYTES", "fitting", "read_history"]
@@ -25,10 +25,7 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
     """A page of the log, cut at an entry so that the reply fits into a frame."""
     if request.before is not None and request.after is not None:
         raise Refused("BAD_REQUEST", "`before` and `after` exclude each other; give one of them")
-    room = check_room_open(await ports.store.room(request.room_id))
-    membership = (await ports.store.session(caller.connection)).membership(request.room_id)
-    if membership is None or membership.epoch != room.epoch:
-        raise Refused("NOT_A_MEMBER", "Join the room before you read it")
+    room = await (_audit if is_audit(request.room_id) else _own)(ports, caller, request.room_id)
     bounds = {"limit": request.limit, "max_bytes": PAGE_BYTES}
     if request.after is not None:
         entries = await ports.store.entries(room.room, room.epoch, request.after, **bounds)
@@ -50,6 +47,26 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
         next=following,
     )
     return encode_event(page)
+
+
+async def _own(ports: Ports, caller: Caller, room_id: str) -> Room:
+    """A room that the connection is in."""
+    room = check_room_open(await ports.store.room(room_id))
+    membership = (await ports.store.session(caller.connection)).membership(room_id)
+    if membership is None or membership.epoch != room.epoch:
+        raise Refused("NOT_A_MEMBER", "Join the room before you read it")
+    return room
+
+
+async def _audit(ports: Ports, caller: Caller, room_id: str) -> Room:
+    """What moderators did in a room, for its moderators, also when it has ended; nobody is a member there."""
+    about = audited(room_id)
+    rooms = await ports.store.rooms([about, room_id])
+    if about not in rooms:
+        raise Refused("ROOM_NOT_FOUND", "Room not found")
+    standing = await ports.store.standing(about, caller.user)
+    check_may_act(rooms[about], standing, "read_audit", caller.groups, ports.clock.now())
+    return rooms.get(room_id) or Room(room_id, epoch=0)
 
 
 def fitting(room: Room, entries: Iterable[Entry]) -> Sequence[bytes]:

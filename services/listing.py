@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import UNSET
 
 from domain.errors import Refused
 from domain.events import MemberList, MemberSummary, RoomList, RoomSummary, encode_event
+from domain.policy import check_visible
 from domain.ports import Ports
-from domain.protocol import FRAME_LIMIT, LIST_LIMIT
+from domain.protocol import FRAME_LIMIT, LIST_LIMIT, ROOT
 from domain.requests import ListMembers, ListRooms
-from domain.rooms import Directory, Room, ShardKey, check_room_open
+from domain.rooms import Directory, Room, ShardKey, check_room_open, rank_in
 from services.caller import Caller
 
 __all__ = ["list_members", "list_rooms"]
 
 
 async def list_rooms(ports: Ports, caller: Caller, request: ListRooms) -> bytes:
-    """A page of the rooms below a parent, with how many are in each. It costs an index query and two batch reads."""
+    """A page of the rooms below a parent that the caller may see, with how many are in each. It costs an index query,
+    two batch reads, and one more where rooms are private."""
+    await _check_parent(ports, caller, request.parent)
     listed = await ports.store.directory(request.parent, request.cursor or "", request.limit)
     rooms = await ports.store.rooms([it.room for it in listed])
+    rooms = await _seen(ports, caller, {it: room for it, room in rooms.items() if room.status == "open"})
     counts = await ports.store.shards([key for it in rooms.values() for key in _shards(it)])
     summaries = [
         _summary(it, room, sum(counts[key].members for key in _shards(room) if key in counts))
         for it in listed
-        if (room := rooms.get(it.room)) is not None and room.status == "open"
+        if (room := rooms.get(it.room)) is not None
     ]
     # Only a full page may be followed by another; rooms that were deleted meanwhile don't end the list.
     following: str | None = listed[-1].room if len(listed) == request.limit else None
@@ -57,6 +63,22 @@ async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> by
         cursor=UNSET if following is None else following,
     )
     return encode_event(reply)
+
+
+async def _check_parent(ports: Ports, caller: Caller, parent: str) -> None:
+    """`Refused` where the parent is a room that the caller may not see. One that is not there has nothing below it."""
+    room = None if parent == ROOT else await ports.store.room(parent)
+    if room is not None and room.profile.visibility != "public":
+        as_rank = rank_in(room, await ports.store.standing(parent, caller.user), caller.groups)
+        check_visible(room.profile.visibility, as_rank)
+
+
+async def _seen(ports: Ports, caller: Caller, rooms: Mapping[str, Room]) -> dict[str, Room]:
+    """Those of the rooms that the caller may see."""
+    private = [it for it, room in rooms.items() if room.profile.visibility != "public"]
+    standings = await ports.store.standings(private, caller.user)
+    strangers = {it for it in private if rank_in(rooms[it], standings[it], caller.groups) == "stranger"}
+    return {it: room for it, room in rooms.items() if it not in strangers}
 
 
 def _summary(listed: Directory, room: Room, members: int) -> RoomSummary:

@@ -7,11 +7,13 @@ from typing import Any
 from adapters.observability import emit, emit_refusal, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
 from domain.events import Ack
+from domain.ports import Connections
 from services.caller import read_caller
 from services.requests import answer
 
 __all__ = ["handler"]
 
+CLOSES_AT_ONCE = 4
 _ACK = f'{{"type":"{Ack.type}"'.encode()
 """How the frame of an `ack` begins."""
 
@@ -26,9 +28,22 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"statusCode": 200, "body": reply.decode()}
 
 
+class _Sockets(Connections):
+    """The open sockets, whose client is made when one is closed: most requests close none."""
+
+    def __init__(self, environment: Runtime) -> None:
+        self._environment = environment
+
+    async def post(self, connection: str, frame: bytes, deadline: float) -> None:
+        await (await self._environment.connections(CLOSES_AT_ONCE)).post(connection, frame, deadline)
+
+    async def close(self, connection: str) -> None:
+        await (await self._environment.connections(CLOSES_AT_ONCE)).close(connection)
+
+
 async def _respond(environment: Runtime, event: dict[str, Any]) -> bytes:
     ports = await environment.ports()
-    frame, refused = await answer(ports, read_caller(event), event.get("body") or "")
+    frame, refused = await answer(ports, _Sockets(environment), read_caller(event), event.get("body") or "")
     emit("Requests", 1)
     if refused is not None:
         emit_refusal("RequestsRefused", refused)

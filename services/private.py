@@ -6,7 +6,7 @@ from domain.errors import Refused
 from domain.events import Ack
 from domain.ports import Ports
 from domain.requests import REQUESTS, SendPrivateMessage, request_type
-from domain.rooms import Append, Entry, Room, Sending, ShardKey, check_may_send, inbox_of
+from domain.rooms import Append, Entry, Room, Sender, Sending, ShardKey, check_may_send, inbox_of
 from services.caller import Caller
 from services.sending import Draft, commit, new_message_id, refuse_large
 
@@ -34,7 +34,7 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
         target = sending.rooms.get(theirs)
         if target is None:
             raise Refused("USER_OFFLINE", "Target user not found or offline")
-        inbox, membership = check_may_send(sending, own, now)
+        inbox, membership, needs = check_may_send(sending, own, caller.user, caller.groups, now)
         # Who writes to themselves has one inbox, and one entry.
         copy = body if request.client_id is None else {**body, "clientId": request.client_id}
         appends = [Append(inbox, _entry(inbox, caller, copy, now, caller.connection))]
@@ -48,7 +48,7 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
             seq=appends[0].entry.seq,
             online=await _is_online(ports, target, now),
         )
-        return Draft(appends, membership, ack)
+        return Draft(appends, Sender(caller.user, caller.connection, membership, needs), ack)
 
     return await commit(ports, caller, request, list(dict.fromkeys([own, theirs])), draft)
 

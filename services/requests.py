@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from domain.errors import Refused, Unavailable
 from domain.events import Error, encode_event
-from domain.ports import Ports
+from domain.ports import Connections, Ports
 from domain.requests import (
     ChatMessage,
+    CreateRoom,
+    DeleteRoom,
     HistoryRequest,
     JoinRoom,
     LeaveRoom,
@@ -19,6 +21,7 @@ from domain.requests import (
     Request,
     SendPrivateMessage,
     Typing,
+    UpdateRoom,
     parse_request,
     request_head,
 )
@@ -26,8 +29,10 @@ from services.caller import Caller
 from services.chat import send_chat
 from services.history import read_history
 from services.listing import list_members, list_rooms
+from services.moderation import ACTS, moderate
 from services.presence import answer_ping, tell_typing
 from services.private import send_private_message
+from services.rooms import create_room, delete_room, update_room
 from services.sessions import join_room, leave_room
 
 __all__ = ["USE_CASES", "Answer", "answer"]
@@ -54,14 +59,19 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     ListRooms: list_rooms,
     ListMembers: list_members,
     Typing: tell_typing,
+    CreateRoom: create_room,
+    UpdateRoom: update_room,
+    DeleteRoom: delete_room,
 }
-"""What carries out each request of the wire's table."""
+"""What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 
 
-async def answer(ports: Ports, caller: Caller, frame: str) -> Answer:
+async def answer(ports: Ports, connections: Connections, caller: Caller, frame: str) -> Answer:
     """What answers `frame`: the use case's reply, or an `error` event. A bad request changes nothing."""
     try:
         request = parse_request(frame)
+        if type(request) in ACTS:
+            return Answer(await moderate(ports, connections, caller, cast("Any", request)))
         return Answer(await USE_CASES[type(request)](ports, caller, request))
     except Refused as error:
         code, message, retry_after = error.code, error.message, error.retry_after

@@ -15,11 +15,21 @@ from domain.fanout import Doorbell, Plan, encode_entry, jobs_for, lane_of
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.requests import Request, encode_request
-from domain.rooms import ONCE_RETENTION_MS, Append, Membership, Once, Ring, Sending
+from domain.rooms import ONCE_RETENTION_MS, Append, Once, Ring, Sender, Sending
 from services.caller import Caller
 from services.patience import Patience
 
-__all__ = ["Draft", "Drafter", "commit", "new_message_id", "refuse_large"]
+__all__ = [
+    "BUSY_AFTER",
+    "RETRY_AFTER",
+    "Draft",
+    "Drafter",
+    "commit",
+    "is_done",
+    "new_message_id",
+    "once_key",
+    "refuse_large",
+]
 
 BUSY_AFTER = 2.0
 """Seconds for which a send contends for the rooms' heads before it gives up."""
@@ -34,7 +44,7 @@ class Draft:
     """What a request comes to, as things were read."""
 
     appends: Sequence[Append]
-    sender: Membership
+    sender: Sender
     reply: Event
 
 
@@ -45,17 +55,16 @@ Drafter = Callable[[Sending, int], Awaitable[Draft]]
 async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence[str], draft: Drafter) -> bytes:
     """Store the request's entries, ring their doorbells, and return the reply's frame.
 
-    Carried out once for each (user, clientId): a repeat rings again and gets the first reply. The caller is a member
-    of the first of `rooms`.
+    Carried out once for each (user, clientId): a repeat rings again and gets the first reply. What is read of the
+    caller is what the first of `rooms` records.
     """
-    # '#' is in no id, so a request's own id can never be what another client calls `clientId`.
-    once_key = request.client_id or f"#{caller.request_id}"
+    key = once_key(caller, request)
     digest = hashlib.sha256(msgspec.json.encode([rooms, encode_request(request).decode()])).hexdigest()
     patience = Patience(ports, BUSY_AFTER)
     while True:
-        sending = await ports.store.sending(rooms, caller.connection, caller.user, once_key)
+        sending = await ports.store.sending(rooms, caller.connection, caller.user, key)
         now = ports.clock.now()
-        if sending.once is not None and sending.once.expires_at > now:
+        if sending.once is not None and is_done(sending, now):
             if sending.once.digest != digest:
                 raise Refused("BAD_REQUEST", "`clientId` was used for another request before; use a new one")
             await _ring(ports, sending.once.rings)
@@ -71,7 +80,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             expires_at=now + ONCE_RETENTION_MS,
         )
         try:
-            await ports.store.append(drafted.appends, drafted.sender, caller.connection, once_key, once, now)
+            await ports.store.append(drafted.appends, drafted.sender, key, once, now)
         except (Conflict, Unavailable):
             # Unavailable may have stored the entries all the same: the next read finds their once-row.
             if await patience.lasts():
@@ -80,6 +89,16 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
         traced = any("trace" in it.entry.body for it in drafted.appends)
         await _ring(ports, once.rings, ports.clock.now() if traced else UNSET)
         return once.reply.encode()
+
+
+def once_key(caller: Caller, request: Request) -> str:
+    """What the request is remembered by. `#` is in no id, so its own id is never what another calls `clientId`."""
+    return request.client_id or f"#{caller.request_id}"
+
+
+def is_done(sending: Sending, now: int) -> bool:
+    """Whether the request was carried out before."""
+    return sending.once is not None and sending.once.expires_at > now
 
 
 async def _ring(ports: Ports, rings: Sequence[Ring], stored_at: int | UnsetType = UNSET) -> None:

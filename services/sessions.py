@@ -12,8 +12,9 @@ from msgspec import Raw
 from domain.errors import Conflict, Refused, Unavailable
 from domain.events import Joined, Left, encode_event
 from domain.fanout import WELCOME_MS, Arrived
+from domain.policy import Needs
 from domain.ports import Ports
-from domain.protocol import HISTORY_LIMIT, ROOT
+from domain.protocol import HISTORY_LIMIT
 from domain.requests import JoinRoom, LeaveRoom
 from domain.rooms import (
     LIFETIME_MS,
@@ -22,9 +23,9 @@ from domain.rooms import (
     Connection,
     Count,
     Dialect,
-    Directory,
     Member,
     Membership,
+    Profile,
     Room,
     ShardKey,
     check_may_join,
@@ -33,6 +34,7 @@ from domain.rooms import (
     is_inbox,
     is_small,
     lease_end,
+    needs_of,
     should_grow,
 )
 from services.caller import Caller
@@ -73,7 +75,7 @@ async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> 
     )
     connection = replace(connection, lease_until=lease_end(connection, now))
     try:
-        entered, inbox = await _enter(ports, connection, [room, inbox_of(caller.user)], first=True)
+        entered, inbox = await _enter(ports, connection, caller.groups, [room, inbox_of(caller.user)], first=True)
         # A kick that came between the join's steps has deleted the row: it must not be answered with a welcome.
         if not await ports.store.members_among(entered.key, [caller.connection]):
             raise Refused("FORBIDDEN", "You were removed from this room a moment ago")
@@ -124,7 +126,7 @@ async def join_room(ports: Ports, caller: Caller, request: JoinRoom) -> bytes:
     limit = ports.rules.max_rooms_per_connection
     if request.room_id not in rooms and len(rooms) >= limit:
         raise Refused("ROOM_FULL", f"A connection is in at most {limit} rooms; leave one first")
-    [entered] = await _enter(ports, connection, [request.room_id])
+    [entered] = await _enter(ports, connection, caller.groups, [request.room_id])
     previous = session.membership(connection.last_room)
     if connection.dialect == "recipe" and previous is not None and previous.room != request.room_id:
         await ports.roster.leave(caller.connection, previous)
@@ -158,7 +160,7 @@ async def last_room(ports: Ports, caller: Caller) -> str:
 
 
 async def _enter(
-    ports: Ports, connection: Connection, room_ids: Sequence[str], *, first: bool = False
+    ports: Ports, connection: Connection, groups: frozenset[str], room_ids: Sequence[str], *, first: bool = False
 ) -> list[_Entered]:
     """Become a member of all of the rooms, then read where they are: whatever is stored above will be broadcast to us.
 
@@ -183,7 +185,8 @@ async def _enter(
         before = await _open_rooms(ports, connection, room_ids)
         if again:
             for room in before:
-                check_may_join(room, await store.standing(room.room, connection.user), clock.now())
+                standing = await store.standing(room.room, connection.user)
+                check_may_join(room, standing, connection.user, groups, clock.now())
         memberships: list[Membership | None] = [None] * len(before)
         if again or not first:
             session = await store.session(connection.connection)
@@ -193,11 +196,13 @@ async def _enter(
             replace(member, since=_owed_since(room, membership))
             for room, membership in zip(before, memberships, strict=True)
         ]
+        # What the rooms record is not read: the transaction looks at it. Only where it fails the reason is asked for.
+        needs = [_needs(room, connection.user, groups) for room in before]
         try:
             if first:
-                await store.connect(connection, list(zip(members, keys, strict=True)), clock.now())
+                await store.connect(connection, list(zip(members, keys, needs, strict=True)), clock.now())
             else:
-                await store.join(members[0], keys[0], memberships[0], clock.now())
+                await store.join(members[0], keys[0], memberships[0], needs[0], clock.now())
         except (Conflict, Unavailable) as error:
             # Unavailable may have joined all the same: the next try finds its own join id and goes on from there.
             again = await patience.lasts()
@@ -223,6 +228,11 @@ async def _enter(
             await _grow(ports, now_there, now)
         entered.append(_Entered(now_there, key, member, count))
     return entered
+
+
+def _needs(room: Room, user: str, groups: frozenset[str]) -> Needs | None:
+    needs = None if is_inbox(room.room) else needs_of("join", room, user, groups)
+    return needs and replace(needs, unkicked=True)
 
 
 async def _grow(ports: Ports, room: Room, now: int) -> None:
@@ -254,8 +264,8 @@ async def _open_rooms(ports: Ports, connection: Connection, room_ids: Sequence[s
     rooms = await ports.store.rooms(room_ids)
     for it in room_ids:
         if it not in rooms and (ports.rules.open_rooms or is_inbox(it)):
-            listed = None if is_inbox(it) else Directory(room=it, title=it, owner=connection.user, parent=ROOT)
-            rooms[it] = await ports.store.create_room(it, ports.clock.now(), listed)
+            made = Room(it, ports.clock.now(), profile=Profile(owner=connection.user))
+            rooms[it] = await ports.store.create_room(made)
     return [check_room_open(rooms.get(it)) for it in room_ids]
 
 

@@ -133,7 +133,8 @@ class InlineService:
         await disconnect(self.ports, event["requestContext"]["connectionId"])
 
     async def _answer(self, event: dict[str, Any]) -> dict[str, Any]:
-        return {"statusCode": 200, "body": (await answer(self.ports, read_caller(event), event["body"])).frame.decode()}
+        answered = await answer(self.ports, self._sockets, read_caller(event), event["body"])
+        return {"statusCode": 200, "body": answered.frame.decode()}
 
     async def _tick(self, event: dict[str, Any]) -> int:
         return await sweep(self.ports, self._sockets)

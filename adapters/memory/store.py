@@ -7,11 +7,12 @@ import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import msgspec
 
 from domain.errors import Conflict, Unavailable
+from domain.policy import Needs
 from domain.ports import RoomStore
 from domain.rooms import (
     KICK_MARK_MS,
@@ -24,6 +25,7 @@ from domain.rooms import (
     Membership,
     Once,
     Room,
+    Sender,
     Sending,
     Session,
     Shard,
@@ -31,6 +33,8 @@ from domain.rooms import (
     Standing,
     due_bucket,
     due_minute,
+    is_listed,
+    listing_of,
 )
 
 __all__ = ["MemoryStore"]
@@ -77,13 +81,15 @@ class MemoryStore(RoomStore):
         await self._answer()
         return {it: self._rooms[it] for it in rooms if it in self._rooms}
 
-    async def create_room(self, room: str, epoch: int, directory: Directory | None) -> Room:
-        async with self._single_write(("meta", room)):
-            if room not in self._rooms:
-                self._rooms[room] = Room(room, epoch)
-                if directory is not None:
-                    self._directory[directory.parent][room] = directory
-            return self._rooms[room]
+    async def create_room(self, room: Room, *, owner: str | None = None, replaces: Room | None = None) -> Room:
+        async with self._single_write(("meta", room.room)):
+            there = self._rooms.get(room.room)
+            ended = there is not None and there.status == "deleted"
+            if there is None or (ended and replaces is not None and there.epoch == replaces.epoch):
+                self._put_room(room)
+                if owner is not None:
+                    self._standings[room.room, owner] = replace(self._standing(room.room, owner), role="owner")
+            return self._rooms[room.room]
 
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
         await self._answer()
@@ -94,9 +100,29 @@ class MemoryStore(RoomStore):
         await self._answer()
         return self._standing(room, user)
 
+    async def standings(self, rooms: Sequence[str], user: str) -> dict[str, Standing]:
+        await self._answer()
+        return {it: self._standing(it, user) for it in rooms}
+
     async def set_standing(self, room: str, user: str, standing: Standing) -> None:
         async with self._single_write(("user", room, user)):
             self._standings[room, user] = standing
+
+    async def judge(
+        self, room: str, user: str, read: Standing, standing: Standing, by: Sender, client_id: str, now: int
+    ) -> None:
+        differing = [it.name for it in fields(Standing) if getattr(read, it.name) != getattr(standing, it.name)]
+        if not differing:
+            return
+        rows: list[Hashable] = [("user", room, user), ("once", by.user, client_id)]
+        if by.needs is not None:
+            rows.append(("user", by.needs.room, by.needs.user))
+        async with self._transaction(*rows):
+            there, earlier = self._standing(room, user), self._once.get((by.user, client_id))
+            _require(all(getattr(there, it) == getattr(read, it) for it in differing), "the standing has changed")
+            _require(earlier is None or earlier.expires_at <= now, "the once-row exists")
+            self._require_needs(by.needs, now)
+            self._standings[room, user] = replace(there, **{it: getattr(standing, it) for it in differing})
 
     async def sending(self, rooms: Sequence[str], connection: str, user: str, client_id: str) -> Sending:
         await self._answer()
@@ -110,31 +136,35 @@ class MemoryStore(RoomStore):
     async def append(
         self,
         appends: Sequence[Append],
-        sender: Membership,
-        connection: str,
+        sender: Sender,
         client_id: str,
         once: Once,
         now: int,
     ) -> None:
-        rows: list[Hashable] = [
-            ("once", sender.user, client_id),
-            ("member", sender.key, connection),
-            ("user", sender.room, sender.user),
-        ]
+        membership, needs = sender.membership, sender.needs
+        rows: list[Hashable] = [("once", sender.user, client_id)]
+        if membership is not None:
+            rows.append(("member", membership.key, sender.connection))
+        if needs is not None:
+            rows.append(("user", needs.room, needs.user))
         for it in appends:
             rows += [("meta", it.read.room), ("entry", it.read.room, it.read.epoch, it.entry.seq)]
         async with self._transaction(*rows):
             earlier = self._once.get((sender.user, client_id))
-            member = self._members[sender.key].get(connection)
-            standing = self._standing(sender.room, sender.user)
             for it in appends:
                 _require(self._rooms.get(it.read.room) == it.read, "the room has moved")
                 _require(it.entry.seq not in self._entries[it.read.room, it.read.epoch], "the entry exists")
             _require(earlier is None or earlier.expires_at <= now, "the once-row exists")
-            _require(member is not None and member.join_id == sender.join_id, "the sender's membership has ended")
-            _require(not standing.banned and standing.muted_until <= now, "the sender may not write")
+            if membership is not None:
+                member = self._members[membership.key].get(sender.connection)
+                ended = member is None or member.join_id != membership.join_id
+                _require(not ended, "the sender's membership has ended")
+            self._require_needs(needs, now)
+            if needs is not None and needs.pause:
+                row = needs.room, needs.user
+                self._standings[row] = replace(self._standing(*row), spoke_at=now)
             for it in appends:
-                self._rooms[it.read.room] = replace(it.read, head=it.entry.seq)
+                self._put_room(it.after)
                 self._entries[it.read.room, it.read.epoch][it.entry.seq] = it.entry
             self._once[sender.user, client_id] = once
 
@@ -167,23 +197,25 @@ class MemoryStore(RoomStore):
         memberships = self._memberships[connection]
         return Session(self._connections.get(connection), [memberships[it] for it in sorted(memberships)])
 
-    async def connect(self, connection: Connection, joins: Sequence[tuple[Member, ShardKey]], now: int) -> None:
+    async def connect(
+        self, connection: Connection, joins: Sequence[tuple[Member, ShardKey, Needs | None]], now: int
+    ) -> None:
         due = due_minute(connection.lease_until)
         rows: list[Hashable] = [("connection", connection.connection), ("due", due, connection.connection)]
-        for member, key in joins:
-            rows += _rows_of_join(member, key)
+        for member, key, needs in joins:
+            rows += _rows_of_join(member, key, needs)
         async with self._transaction(*rows):
-            for member, key in joins:
-                self._require_may_join(member, key, None, now)
+            for member, key, needs in joins:
+                self._require_may_join(member, key, None, needs, now)
             self._connections[connection.connection] = connection
-            for member, key in joins:
+            for member, key, _ in joins:
                 self._put_join(member, key)
             self._due[due, due_bucket(connection.connection)].add(connection.connection)
 
-    async def join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
-        async with self._transaction(("connection", member.connection), *_rows_of_join(member, key)):
+    async def join(self, member: Member, key: ShardKey, read: Membership | None, needs: Needs | None, now: int) -> None:
+        async with self._transaction(("connection", member.connection), *_rows_of_join(member, key, needs)):
             row = self._connections.get(member.connection)
-            self._require_may_join(member, key, read, now)
+            self._require_may_join(member, key, read, needs, now)
             if row is None:
                 raise Conflict("the connection has ended")
             self._connections[member.connection] = replace(row, last_room=key.room)
@@ -335,11 +367,30 @@ class MemoryStore(RoomStore):
     def _standing(self, room: str, user: str) -> Standing:
         return self._standings.get((room, user), Standing())
 
-    def _require_may_join(self, member: Member, key: ShardKey, read: Membership | None, now: int) -> None:
+    def _require_needs(self, needs: Needs | None, now: int) -> None:
+        if needs is None:
+            return
+        it = self._standing(needs.room, needs.user)
+        _require(it.role in needs.roles if it.role else needs.without, "the user's role does not do")
+        _require(it.banned_until <= now, "the user is banned")
+        _require(not needs.unkicked or it.kicked_at + KICK_MARK_MS <= now, "the user was kicked a moment ago")
+        _require(not needs.unmuted or it.muted_until <= now, "the user is muted")
+        _require(it.spoke_at + needs.pause <= now, "the user wrote a moment ago")
+
+    def _require_may_join(
+        self, member: Member, key: ShardKey, read: Membership | None, needs: Needs | None, now: int
+    ) -> None:
         present = self._memberships[member.connection].get(key.room)
-        standing = self._standing(key.room, member.user)
         _require(_join_id(present) in {_join_id(read), member.join_id}, "another join of the connection came first")
-        _require(not standing.banned and standing.kicked_at + KICK_MARK_MS <= now, "the user may not join")
+        self._require_needs(needs, now)
+
+    def _put_room(self, room: Room) -> None:
+        before = self._rooms.get(room.room)
+        self._rooms[room.room] = room
+        if before is not None:
+            self._directory[before.profile.parent].pop(room.room, None)
+        if is_listed(room):
+            self._directory[room.profile.parent][room.room] = listing_of(room)
 
     def _put_join(self, member: Member, key: ShardKey) -> None:
         self._members[key][member.connection] = member
@@ -372,12 +423,9 @@ def _require(condition: bool, otherwise: str) -> None:
         raise Conflict(otherwise)
 
 
-def _rows_of_join(member: Member, key: ShardKey) -> list[Hashable]:
-    return [
-        ("member", key, member.connection),
-        ("reverse", member.connection, key.room),
-        ("user", key.room, member.user),
-    ]
+def _rows_of_join(member: Member, key: ShardKey, needs: Needs | None) -> list[Hashable]:
+    rows: list[Hashable] = [("member", key, member.connection), ("reverse", member.connection, key.room)]
+    return rows if needs is None else [*rows, ("user", needs.room, needs.user)]
 
 
 def _join_id(row: Member | Membership | None) -> str | None:

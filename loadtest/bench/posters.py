@@ -160,9 +160,10 @@ def _roomcast(endpoint: str, connections: Sequence[str]) -> Iterator[Broadcastin
             await connect(ports, caller(number), ROOM, "v1")
 
     async def broadcast() -> int:
-        await answer(ports, caller(0), request)
+        sockets = await environment.connections(lane.post_concurrency)
+        await answer(ports, sockets, caller(0), request)
         records = await queue.receive(lane.name, lane.batch_size)
-        worker = Worker(ports, await environment.connections(lane.post_concurrency), lane)
+        worker = Worker(ports, sockets, lane)
         await worker.work([read_record(it) for it in records], lambda: lane.timeout)
         for it in records:
             await queue.delete(lane.name, it["receiptHandle"])

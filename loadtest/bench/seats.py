@@ -74,7 +74,7 @@ async def seat(
 ) -> Room:
     """Make connections members of a room, which is made where it is missing; the room as it is then."""
     store, now = DynamoStore(dynamodb, tables), SystemClock().now()
-    found = await store.room(room) or await store.create_room(room, now, None)
+    found = await store.room(room) or await store.create_room(Room(room, now))
     shards = [(len(await store.members(it)), it.shard) for it in _shards(found)]
     members = sum(count for count, _ in shards) + len(connections)
     while members * 5 > shard_limit * 4 * found.shards:

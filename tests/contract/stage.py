@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from adapters import rows
 from adapters.memory import MemoryStore
+from domain.policy import Needs
 from domain.ports import RoomStore
 from domain.rooms import (
     Append,
@@ -19,9 +20,12 @@ from domain.rooms import (
     Member,
     Membership,
     Once,
+    Profile,
     Ring,
     Room,
+    Sender,
     ShardKey,
+    Standing,
     due_minute,
     inbox_of,
 )
@@ -91,6 +95,15 @@ class StoreStage(ABC):
     def membership(self, join_id: str = "join-1", **fields: Any) -> Membership:
         return replace(Membership(self.room, EPOCH, 0, join_id, self.user, "Ada Löwe", since=7), **fields)
 
+    def may_join(self, room: str = "") -> Needs:
+        """What a join needs in a public room."""
+        return Needs(room or self.room, self.user, unkicked=True)
+
+    def sender(self, membership: Membership | None = None) -> Sender:
+        """Who writes to a public room as its member."""
+        member = membership or self.membership()
+        return Sender(self.user, self.connection, member, Needs(member.room, self.user, unmuted=True))
+
     def connected(self, connection: str = "", **fields: Any) -> Connection:
         """A connection's row as it begins."""
         row = Connection(
@@ -109,6 +122,10 @@ class StoreStage(ABC):
         """A room's directory row, below `room`."""
         return replace(Directory(room, f"The {room} \N{HOT BEVERAGE}", self.user, self.room), **fields)
 
+    def profile(self, room: str, **fields: Any) -> Profile:
+        """What makes it so."""
+        return replace(Profile(title=f"The {room} \N{HOT BEVERAGE}", owner=self.user, parent=self.room), **fields)
+
     def once(self, seq: int = 1, **fields: Any) -> Once:
         row = Once(digest="3f", reply='{"type":"ack"}', rings=[Ring(self.room, EPOCH, 1, seq)], expires_at=NOW + HOUR)
         return replace(row, **fields)
@@ -117,7 +134,7 @@ class StoreStage(ABC):
         return Entry(seq, "chat", NOW, self.user, body)
 
     async def open_room(self) -> Room:
-        await self.store.create_room(self.room, EPOCH, None)
+        await self.store.create_room(Room(self.room, EPOCH))
         return await self.read_room()
 
     async def read_room(self) -> Room:
@@ -127,7 +144,8 @@ class StoreStage(ABC):
 
     async def connect(self, connection: str = "", join_id: str = "join-1") -> None:
         """Connect, not yet counted."""
-        await self.store.connect(self.connected(connection), [(self.member(connection, join_id), self.key)], NOW)
+        join = self.member(connection, join_id), self.key, self.may_join()
+        await self.store.connect(self.connected(connection), [join], NOW)
 
     async def enter(self, connection: str = "", join_id: str = "join-1") -> Membership:
         """Connect, counted."""
@@ -154,12 +172,28 @@ class StoreStage(ABC):
     ) -> None:
         await self.store.append(
             [Append(read, entry)],
-            sender or self.membership(),
-            self.connection,
+            self.sender(sender),
             client_id,
             once or self.once(entry.seq),
             now,
         )
+
+    async def change(self, append: Append) -> None:
+        """Append an entry that changes its room."""
+        seq = append.entry.seq
+        await self.store.append([append], self.sender(), f"request-{seq}", self.once(seq), NOW)
+
+    async def judge(
+        self,
+        read: Standing,
+        standing: Standing,
+        *,
+        needs: Needs | None = None,
+        client_id: str = "request-judge",
+        now: int = NOW,
+    ) -> None:
+        """Let the user judge eve."""
+        await self.store.judge(self.room, "eve", read, standing, Sender(self.user, needs=needs), client_id, now)
 
 
 class MemoryStage(StoreStage):
@@ -170,7 +204,7 @@ class MemoryStage(StoreStage):
 
     async def put_members(self, members: Sequence[Member]) -> None:
         for it in members:
-            await self.store.connect(self.connected(it.connection), [(it, self.key)], NOW)
+            await self.store.connect(self.connected(it.connection), [(it, self.key, None)], NOW)
 
     async def put_entries(self, *bodies: dict[str, Any]) -> None:
         await self.open_room()

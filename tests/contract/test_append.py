@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 
 import pytest
 
 from domain.errors import Conflict, Unavailable
-from domain.rooms import Append, Entry, Ring, Room, Sending, Standing, inbox_of
+from domain.policy import Needs, Role
+from domain.rooms import FOREVER, Append, Entry, Ring, Room, Sender, Sending, Standing, inbox_of
 from tests.contract.stage import EPOCH, HOUR, NOW, StoreStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -31,9 +33,9 @@ async def test_a_send_reads_nothing_where_nothing_is(stage: StoreStage) -> None:
 async def test_a_send_reads_all_it_depends_on(stage: StoreStage) -> None:
     """The rooms there are; of the first, membership and standing; and the once-row, even an expired one."""
     await stage.open_room()
-    await stage.store.create_room(stage.inbox.room, EPOCH + 1, None)
+    await stage.store.create_room(Room(stage.inbox.room, EPOCH + 1))
     await stage.enter()
-    await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, stage.may_join(), NOW)
     expired = stage.once(expires_at=NOW - 1)
     await stage.append(await stage.read_room(), stage.entry(1), once=expired)
     await stage.store.set_standing(stage.room, stage.user, Standing(muted_until=NOW))
@@ -78,11 +80,11 @@ async def _leave(stage: StoreStage) -> None:
 
 
 async def _rejoin(stage: StoreStage) -> None:
-    await stage.store.join(stage.member(join_id="join-2"), stage.key, stage.membership(), NOW)
+    await stage.store.join(stage.member(join_id="join-2"), stage.key, stage.membership(), stage.may_join(), NOW)
 
 
 async def _ban(stage: StoreStage) -> None:
-    await stage.store.set_standing(stage.room, stage.user, Standing(banned=True))
+    await stage.store.set_standing(stage.room, stage.user, Standing(banned_until=FOREVER))
 
 
 async def _mute(stage: StoreStage) -> None:
@@ -237,7 +239,7 @@ async def test_a_ban_and_an_append_at_once_leave_no_entry_after_the_ban(racing_s
     async def ban() -> None:
         while True:
             try:
-                await stage.store.set_standing(stage.room, stage.user, Standing(banned=True))
+                await stage.store.set_standing(stage.room, stage.user, Standing(banned_until=FOREVER))
             except Unavailable:
                 continue
             return
@@ -251,6 +253,66 @@ async def test_a_ban_and_an_append_at_once_leave_no_entry_after_the_ban(racing_s
         await write()
 
 
+ROLES_CASES = [
+    (frozenset({"member", "owner"}), True, None, True),
+    (frozenset({"member", "owner"}), True, "guest", False),
+    (frozenset({"member", "owner"}), False, None, False),
+    (frozenset({"member", "owner"}), False, "owner", True),
+    (frozenset({"guest", "member", "moderator", "owner"}), True, "guest", True),
+    (frozenset({"guest", "member", "moderator", "owner"}), False, None, False),
+]
+
+
+@pytest.mark.parametrize(("roles", "without", "role", "fits"), ROLES_CASES)
+async def test_an_append_needs_a_role(
+    stage: StoreStage, roles: frozenset[Role], without: bool, role: Role | None, fits: bool
+) -> None:
+    """One of those, or none where none will do; a role that was taken is none."""
+    await stage.open_room()
+    await stage.enter()
+    if role is None:
+        await stage.store.set_standing(stage.room, stage.user, Standing(role="guest"))
+    await stage.store.set_standing(stage.room, stage.user, Standing(role=role))
+    needs = Needs(stage.room, stage.user, roles=roles, without=without)
+    write = stage.store.append(
+        [Append(await stage.read_room(), stage.entry(1))], Sender(stage.user, needs=needs), "r", stage.once(), NOW
+    )
+    with nullcontext() if fits else pytest.raises(Conflict):
+        await write
+    assert (await stage.read_room()).head == fits
+
+
+async def test_an_append_without_a_membership_or_needs_asks_nothing_of_its_sender(stage: StoreStage) -> None:
+    """A backend is no member of the rooms that it writes to."""
+    await stage.open_room()
+    await stage.store.set_standing(stage.room, "news", Standing(banned_until=FOREVER))
+    await stage.store.append(
+        [Append(await stage.read_room(), stage.entry(1))], Sender("news"), "request-1", stage.once(), NOW
+    )
+    assert (await stage.read_room()).head == 1
+    assert (await stage.store.sending([stage.room], "", "news", "request-1")).once == stage.once()
+
+
+async def test_a_pause_counts_from_the_last_append_that_had_one(stage: StoreStage) -> None:
+    """Too early: nothing is written; what is written is the time to count from."""
+    await stage.open_room()
+    await stage.enter()
+
+    async def say(now: int, pause: int = 5_000) -> None:
+        room = await stage.read_room()
+        sender = replace(stage.sender(), needs=Needs(stage.room, stage.user, unmuted=True, pause=pause))
+        entry = stage.entry(room.head + 1)
+        await stage.store.append([Append(room, entry)], sender, f"request-{now}", stage.once(), now)
+
+    await say(NOW)
+    await say(NOW + 1, pause=0)
+    with pytest.raises(Conflict):
+        await say(NOW + 4_999)
+    await say(NOW + 5_000)
+    assert (await stage.store.standing(stage.room, stage.user)).spoke_at == NOW + 5_000
+    assert (await stage.read_room()).head == 3
+
+
 # ---- several rooms
 
 
@@ -258,8 +320,8 @@ async def _inboxes(stage: StoreStage) -> tuple[str, str]:
     """Ada's inbox, with her connection in it, and Bob's."""
     own, theirs = stage.inbox.room, inbox_of(f"bob-{stage.number}")
     for it in (own, theirs):
-        await stage.store.create_room(it, EPOCH, None)
-    await stage.store.connect(stage.connected(), [(stage.member(), stage.inbox)], NOW)
+        await stage.store.create_room(Room(it, EPOCH))
+    await stage.store.connect(stage.connected(), [(stage.member(), stage.inbox, None)], NOW)
     return own, theirs
 
 
@@ -280,7 +342,7 @@ async def test_an_append_to_two_rooms_is_one(stage: StoreStage) -> None:
         assert read.membership == sender
         appends = _private(stage, [read.rooms[own], read.rooms[theirs]], f"{number}")
         once = stage.once(rings=[it.ring for it in appends])
-        await stage.store.append(appends, sender, stage.connection, f"request-{number}", once, NOW)
+        await stage.store.append(appends, stage.sender(sender), f"request-{number}", once, NOW)
     assert await stage.store.rooms([own, theirs]) == {it: Room(it, EPOCH, head=2) for it in (own, theirs)}
     logs = [await stage.store.entries(it, EPOCH, 0, limit=10, max_bytes=ALL) for it in (own, theirs)]
     assert [[(it.seq, it.body, it.origin) for it in log] for log in logs] == [
@@ -298,7 +360,7 @@ async def test_an_append_to_two_rooms_fails_where_one_is_not_as_read(stage: Stor
     rooms = [replace(read[it], head=number == nth) for number, it in enumerate((own, theirs))]
     appends = _private(stage, rooms, "lost")
     with pytest.raises(Conflict):
-        await stage.store.append(appends, stage.membership(room=own), stage.connection, "request-1", stage.once(), NOW)
+        await stage.store.append(appends, stage.sender(stage.membership(room=own)), "request-1", stage.once(), NOW)
     assert await stage.store.rooms([own, theirs]) == read
     for it in (own, theirs):
         assert await stage.store.entries(it, EPOCH, 0, limit=10, max_bytes=ALL) == []
@@ -308,9 +370,9 @@ async def test_an_append_to_two_rooms_fails_where_one_is_not_as_read(stage: Stor
 async def test_it_is_the_sender_s_room_that_may_refuse_the_sender(stage: StoreStage) -> None:
     """The one that the membership is of; what another holds against the user is not asked."""
     own, theirs = await _inboxes(stage)
-    await stage.store.set_standing(theirs, stage.user, Standing(banned=True))
+    await stage.store.set_standing(theirs, stage.user, Standing(banned_until=FOREVER))
     rooms = [Room(it, EPOCH) for it in (own, theirs)]
-    write = (stage.membership(room=own), stage.connection, "request-1", stage.once(), NOW)
+    write = (stage.sender(stage.membership(room=own)), "request-1", stage.once(), NOW)
     await stage.store.set_standing(own, stage.user, Standing(muted_until=NOW + 1))
     with pytest.raises(Conflict):
         await stage.store.append(_private(stage, rooms, "lost"), *write)
@@ -326,8 +388,8 @@ async def test_private_messages_that_cross_both_arrive(racing_stage: StoreStage)
     bob.user, bob.connection = f"bob-{ada.number}", f"{ada.connection}bob"
     bob.inbox = replace(ada.inbox, room=inbox_of(bob.user))
     for it in (ada, bob):
-        await it.store.create_room(it.inbox.room, EPOCH, None)
-        await it.store.connect(it.connected(), [(it.member(), it.inbox)], NOW)
+        await it.store.create_room(Room(it.inbox.room, EPOCH))
+        await it.store.connect(it.connected(), [(it.member(), it.inbox, None)], NOW)
 
     async def send(number: int, sender: StoreStage, target: StoreStage) -> None:
         client_id = f"request-{number}"
@@ -338,7 +400,7 @@ async def test_private_messages_that_cross_both_arrive(racing_stage: StoreStage)
             assert read.membership is not None
             once = sender.once(rings=[it.ring for it in appends])
             try:
-                await sender.store.append(appends, read.membership, sender.connection, client_id, once, NOW)
+                await sender.store.append(appends, sender.sender(read.membership), client_id, once, NOW)
             except Conflict:
                 continue
             return

@@ -13,11 +13,12 @@ import pytest_asyncio
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
+from adapters import rows
 from adapters.dynamodb import CREATE_DELAYS, DynamoStore
 from adapters.settings import table_names
 from adapters.tables import REREAD_DELAYS
 from domain.errors import Conflict, RoomcastError, Unavailable
-from domain.rooms import Member, Membership, ShardKey, Standing, due_bucket
+from domain.rooms import FOREVER, Member, Membership, Room, ShardKey, Standing, due_bucket
 from tests.contract.answers import Answers
 from tests.contract.stage import EPOCH, HOUR, NOW, DynamoStage
 
@@ -35,7 +36,7 @@ MEMBERSHIP = Membership("r", 1, 0, "join-1", "u", "U")
 async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
     """Keys, attributes, and a time-to-live in seconds."""
     stage = dynamo_stage
-    await stage.store.create_room(stage.room, EPOCH, stage.listed(stage.room, parent="root"))
+    await stage.store.create_room(Room(stage.room, EPOCH, profile=stage.profile(stage.room, parent="root")))
     await stage.enter()
     await stage.say({"message": "é"})
     await stage.store.claim_stats(stage.key, 0, NOW + 1)
@@ -43,7 +44,13 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
     await stage.store.set_standing(stage.room, stage.user, Standing(muted_until=3))
     times = {"connectedAt": NOW, "expiresAt": (NOW + 2 * HOUR) // 1000, "expiresAtMs": NOW + 2 * HOUR}
     person = {"userId": stage.user, "name": "Ada Löwe", "dialect": "v1"}
-    assert await stage.row("rooms", stage.room, "meta") == {"epoch": EPOCH, "head": 1, "shards": 1, "status": "open"}
+    assert await stage.row("rooms", stage.room, "meta") == {
+        "epoch": EPOCH,
+        "head": 1,
+        "shards": 1,
+        "status": "open",
+        "profile": rows.profile_text(stage.profile(stage.room, parent="root")),
+    }
     assert await stage.row("rooms", stage.room, "directory") == {
         "title": f"The {stage.room} \N{HOT BEVERAGE}",
         "owner": stage.user,
@@ -51,9 +58,11 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "visibility": "public",
     }
     assert await stage.row("rooms", stage.room, f"user#{stage.user}") == {
-        "banned": False,
+        "roomRole": "-",
+        "bannedUntil": 0,
         "mutedUntil": 3,
         "kickedAt": 0,
+        "spokeAt": 0,
     }
     shard = f"{stage.room}#{EPOCH}#0"
     assert await stage.row("rooms", shard, "shard") == {
@@ -63,7 +72,13 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "shards": 1,
         "statsAt": NOW + 1,
     }
-    assert await stage.row("rooms", shard, stage.connection) == {"v": 1, "joinId": "join-1", **person, **times}
+    assert await stage.row("rooms", shard, stage.connection) == {
+        "v": 1,
+        "joinId": "join-1",
+        "since": 7,
+        **person,
+        **times,
+    }
     lease = {"lastRoom": stage.room, "leaseUntil": stage.minute * 60_000}
     assert await stage.row("connections", stage.connection, "#") == {**person, **times, **lease}
     assert await stage.row("connections", stage.connection, stage.room) == {
@@ -72,6 +87,7 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "joinId": "join-1",
         "userId": stage.user,
         "name": "Ada Löwe",
+        "since": 7,
         "expiresAt": times["expiresAt"],
     }
     due = f"due#{stage.minute}#{due_bucket(stage.connection)}"
@@ -114,7 +130,7 @@ async def test_a_standing_leaves_the_rest_of_the_user_row(dynamo_stage: DynamoSt
     await stage.open_room()
     await stage.enter()
     await stage.say({"message": "one"})
-    await stage.store.set_standing(stage.room, stage.user, Standing(banned=True))
+    await stage.store.set_standing(stage.room, stage.user, Standing(banned_until=FOREVER))
     assert (await stage.row("rooms", stage.room, f"user#{stage.user}"))["role"] == "owner"
 
 
@@ -197,7 +213,7 @@ async def test_reasons_of_a_cancelled_transaction(
     """A condition or another transaction is a conflict; throttling is not."""
     answers.answer(400, _error("TransactionCanceledException", *reasons))
     with pytest.raises(RoomcastError) as caught:
-        await store.join(MEMBER, KEY, None, NOW)
+        await store.join(MEMBER, KEY, None, None, NOW)
     assert isinstance(caught.value, expected)
 
 
@@ -214,7 +230,7 @@ async def test_a_room_that_others_are_making_is_tried_again(store: DynamoStore, 
     """Whether one of them has made it is not known; after a handful of tries the caller is told so."""
     answers.answer(400, _error("TransactionCanceledException", "TransactionConflict", "None"))
     with pytest.raises(Unavailable):
-        await store.create_room("r", 1, None)
+        await store.create_room(Room("r", 1))
     assert len(answers.requests) == len(CREATE_DELAYS) + 1
 
 

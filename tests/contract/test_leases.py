@@ -73,7 +73,7 @@ async def test_a_renewal_brings_no_connection_back(stage: StoreStage) -> None:
 async def test_a_further_join_keeps_the_lease(stage: StoreStage) -> None:
     """It changes `last_room` alone."""
     await stage.connect()
-    await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, stage.may_join(), NOW)
     session = await stage.store.session(stage.connection)
     assert session.connection == stage.connected(last_room=stage.inbox.room)
 
@@ -101,7 +101,7 @@ async def test_joins_and_renewals_at_once_lose_nothing(racing_stage: StoreStage)
                 continue
             return
 
-    join = stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, NOW)
+    join = stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, stage.may_join(), NOW)
     await asyncio.gather(join, *(renew(NOW + HOUR) for _ in range(5)))
     session = await stage.store.session(stage.connection)
     assert session.connection == stage.connected(last_room=stage.inbox.room, lease_until=NOW + HOUR)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import Conflict, Unavailable
-from domain.rooms import KICK_MARK_MS, Count, Member, Session, Shard, ShardKey, Standing, due_bucket
+from domain.policy import Needs
+from domain.rooms import FOREVER, KICK_MARK_MS, Count, Member, Session, Shard, ShardKey, Standing, due_bucket
 from tests.contract.stage import EPOCH, NOW, StoreStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -46,7 +47,7 @@ async def test_a_connect_fails_where_there_is_a_membership_already(stage: StoreS
 
 
 @pytest.mark.parametrize("nth", [0, 1])
-@pytest.mark.parametrize("standing", [Standing(banned=True), Standing(kicked_at=NOW - KICK_MARK_MS + 1)])
+@pytest.mark.parametrize("standing", [Standing(banned_until=FOREVER), Standing(kicked_at=NOW - KICK_MARK_MS + 1)])
 async def test_a_connect_fails_for_who_may_not_join(stage: StoreStage, nth: int, standing: Standing) -> None:
     """Banned or just kicked in any of the rooms; it leaves nothing behind."""
     await stage.store.set_standing(_joins(stage)[nth][1].room, stage.user, standing)
@@ -65,7 +66,9 @@ async def test_twenty_connections_of_a_user_at_once(racing_stage: StoreStage) ->
         while True:
             try:
                 await stage.store.connect(
-                    stage.connected(connection), [(member, stage.key), (member, stage.inbox)], NOW
+                    stage.connected(connection),
+                    [(member, it, stage.may_join(it.room)) for it in (stage.key, stage.inbox)],
+                    NOW,
                 )
             except Conflict:
                 continue
@@ -93,9 +96,9 @@ async def test_of_racing_connects_of_a_connection_one_wins(racing_stage: StoreSt
     assert [it.join_id for key in (stage.key, stage.inbox) for it in await stage.store.members(key)] == [winner] * 2
 
 
-def _joins(stage: StoreStage, join_id: str = "join-1") -> list[tuple[Member, ShardKey]]:
+def _joins(stage: StoreStage, join_id: str = "join-1") -> list[tuple[Member, ShardKey, Needs | None]]:
     """Of the connection, into the room and its user's inbox."""
-    return [(stage.member(join_id=join_id), it) for it in (stage.key, stage.inbox)]
+    return [(stage.member(join_id=join_id), it, stage.may_join(it.room)) for it in (stage.key, stage.inbox)]
 
 
 async def _state(stage: StoreStage) -> tuple[Session, list[Member], list[Member], list[str]]:
@@ -115,7 +118,7 @@ async def test_a_further_join_moves_the_last_room(stage: StoreStage) -> None:
     """A connection is in several rooms, and the room joined last is where it speaks by default."""
     await stage.enter()
     other = ShardKey(f"{stage.room}-b", EPOCH + 1, 3)
-    await stage.store.join(stage.member(join_id="join-b"), other, None, NOW)
+    await stage.store.join(stage.member(join_id="join-b"), other, None, stage.may_join(), NOW)
     session = await stage.store.session(stage.connection)
     assert session.connection == replace(stage.connected(), last_room=other.room)
     assert session.memberships == [
@@ -127,25 +130,25 @@ async def test_a_further_join_moves_the_last_room(stage: StoreStage) -> None:
 async def test_the_same_join_again_succeeds(stage: StoreStage) -> None:
     """A caller that had no answer tries again, with the membership it had read before: no conflict, one member."""
     await stage.connect()
-    await stage.store.join(stage.member(), stage.key, None, NOW)
-    await stage.store.join(stage.member(), stage.key, None, NOW)
+    await stage.store.join(stage.member(), stage.key, None, stage.may_join(), NOW)
+    await stage.store.join(stage.member(), stage.key, None, stage.may_join(), NOW)
     assert await stage.store.members(stage.key) == [stage.member()]
 
 
 async def test_a_join_replaces_the_membership_it_has_read(stage: StoreStage) -> None:
     """A connection that joins again has one membership, the new one; the same try again succeeds."""
     read = await stage.enter()
-    await stage.store.join(stage.member(join_id="join-2"), stage.key, read, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), stage.key, read, stage.may_join(), NOW)
     assert (await stage.store.session(stage.connection)).memberships == [stage.membership("join-2")]
     assert await stage.store.members(stage.key) == [stage.member(join_id="join-2")]
-    await stage.store.join(stage.member(join_id="join-2"), stage.key, read, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), stage.key, read, stage.may_join(), NOW)
 
 
 async def test_a_join_over_the_membership_of_an_old_epoch_leaves_the_old_member_row(stage: StoreStage) -> None:
     """Jobs of the old epoch still need it, and its key keeps it harmless."""
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
-    await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), anew, read, stage.may_join(), NOW)
     assert (await stage.store.session(stage.connection)).memberships == [stage.membership("join-2", epoch=EPOCH + 1)]
     assert await stage.store.members(stage.key) == [stage.member()]
     assert await stage.store.members(anew) == [stage.member(join_id="join-2")]
@@ -155,7 +158,7 @@ Twist = Callable[[StoreStage], Awaitable[None]]
 
 
 async def _ban(stage: StoreStage) -> None:
-    await stage.store.set_standing(stage.room, stage.user, Standing(banned=True))
+    await stage.store.set_standing(stage.room, stage.user, Standing(banned_until=FOREVER))
 
 
 async def _kick(stage: StoreStage) -> None:
@@ -167,7 +170,7 @@ async def _disconnect(stage: StoreStage) -> None:
 
 
 async def _rejoin(stage: StoreStage) -> None:
-    await stage.store.join(stage.member(join_id="join-2"), stage.key, stage.membership(), NOW)
+    await stage.store.join(stage.member(join_id="join-2"), stage.key, stage.membership(), stage.may_join(), NOW)
 
 
 async def _leave(stage: StoreStage) -> None:
@@ -182,7 +185,7 @@ async def test_a_join_fails_when_the_world_has_moved(stage: StoreStage, twist: T
     session = await stage.store.session(stage.connection)
     members = await stage.store.members(stage.key)
     with pytest.raises(Conflict):
-        await stage.store.join(stage.member(join_id="join-3", name="New"), stage.key, read, NOW)
+        await stage.store.join(stage.member(join_id="join-3", name="New"), stage.key, read, stage.may_join(), NOW)
     assert await stage.store.session(stage.connection) == session
     assert await stage.store.members(stage.key) == members
 
@@ -191,7 +194,7 @@ async def test_a_first_join_fails_where_there_is_a_membership_already(stage: Sto
     """Another join of the connection came between read and write."""
     await stage.enter()
     with pytest.raises(Conflict):
-        await stage.store.join(stage.member(join_id="join-2"), stage.key, None, NOW)
+        await stage.store.join(stage.member(join_id="join-2"), stage.key, None, stage.may_join(), NOW)
     assert await stage.store.members(stage.key) == [stage.member()]
 
 
@@ -209,7 +212,8 @@ async def test_of_racing_joins_of_a_connection_one_wins(racing_stage: StoreStage
     read = await stage.enter()
     ids = [f"join-{it}" for it in range(2, 12)]
     outcomes = await asyncio.gather(
-        *(stage.store.join(stage.member(join_id=it), stage.key, read, NOW) for it in ids), return_exceptions=True
+        *(stage.store.join(stage.member(join_id=it), stage.key, read, stage.may_join(), NOW) for it in ids),
+        return_exceptions=True,
     )
     assert outcomes.count(None) == 1
     assert all(isinstance(it, Conflict) for it in outcomes if it is not None)
@@ -256,7 +260,7 @@ async def test_a_leave_of_an_old_epoch_spares_the_membership_that_has_moved_on(s
     """It ends what it speaks of, the member row of the room that was."""
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
-    await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), anew, read, stage.may_join(), NOW)
     assert await stage.store.leave(stage.connection, read) == Count(members=0, stats_at=0)
     assert await stage.store.members(stage.key) == []
     assert await stage.store.members(anew) == [stage.member(join_id="join-2")]
@@ -304,7 +308,7 @@ async def test_a_member_row_alone_is_dropped_if_it_is_still_that_join(stage: Sto
     """And counted; the reverse row, which speaks of another epoch by now, stays."""
     read = await stage.enter()
     anew = ShardKey(stage.room, EPOCH + 1, 0)
-    await stage.store.join(stage.member(join_id="join-2"), anew, read, NOW)
+    await stage.store.join(stage.member(join_id="join-2"), anew, read, stage.may_join(), NOW)
     assert await stage.store.drop_member(stage.key, stage.member(join_id="join-0")) is None
     assert await stage.store.drop_member(stage.key, stage.member()) == Count(members=0, stats_at=0)
     assert await stage.store.drop_member(stage.key, stage.member()) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryS
 from domain.errors import Conflict, ConnectionGone, PostFailed, Throttled, Unavailable
 from domain.fanout import parse_job
 from domain.lanes import LANES
-from domain.rooms import Standing
+from domain.rooms import FOREVER, Standing
 from tests.contract.lanes import doorbell, remainder
 from tests.contract.stage import NOW, MemoryStage
 
@@ -22,7 +23,9 @@ async def test_a_transaction_meets_a_row_that_another_one_only_checks() -> None:
     """Two connections of a user write to two rooms at once: they share no row. Two joins of a room share the user's."""
     stage = MemoryStage(MemoryStore()).fresh(1)
     joins = [
-        stage.store.connect(stage.connected(it), [(stage.member(it, user=user), stage.key)], NOW)
+        stage.store.connect(
+            stage.connected(it), [(stage.member(it, user=user), stage.key, replace(stage.may_join(), user=user))], NOW
+        )
         for it, user in (("one", "ada"), ("two", "ada"), ("three", "bob"))
     ]
     outcomes = await asyncio.gather(*joins, return_exceptions=True)
@@ -34,7 +37,7 @@ async def test_a_single_write_meets_a_transaction() -> None:
     """It fails with nothing done, as DynamoDB's TransactionConflictException says."""
     stage = MemoryStage(MemoryStore()).fresh(1)
     ban, join = await asyncio.gather(
-        stage.store.set_standing(stage.room, stage.user, Standing(banned=True)),
+        stage.store.set_standing(stage.room, stage.user, Standing(banned_until=FOREVER)),
         stage.connect(),
         return_exceptions=True,
     )

@@ -126,17 +126,30 @@ def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[s
             kept = stored[room]
             if kept.room.epoch != epoch:
                 continue
-            if client.dialect == "v1" and client.session.cursor(room) != (epoch, kept.room.head):
-                at = client.session.cursor(room)
+            promised = _promised(kept, clients)
+            at = client.session.cursor(room)
+            if client.dialect == "v1" and (at is None or at[0] != epoch or at[1] < promised):
                 yield Violation("I5", f"{life.socket.id} is at {at} in {room}, whose head is {kept.room.head}")
             if room in life.doubtful or (life.socket.beacons and client.dialect == "v1"):
                 continue  # it was told, or noticed, and asked
             pushed = {seq for name, its_epoch, seq in life.pushed if (name, its_epoch) == (room, epoch)}
-            owed = {seq for seq, it in kept.log.items() if seq > head and it.origin != life.socket.id}
+            owed = {seq for seq, it in kept.log.items() if head < seq <= promised and it.origin != life.socket.id}
             if owed - pushed:
                 yield Violation(
                     "I5", f"{life.socket.id}, in {room} since {head}, was never pushed {sorted(owed - pushed)}"
                 )
+
+
+def _promised(kept: _Stored, clients: Mapping[str, Client]) -> int:
+    """The last seq that its room must hear of without more being said: behind it stand only entries that were never
+    acknowledged, by users who quit before they could send them again, which would have rung."""
+    acked = {
+        said.ack.seq
+        for it in clients.values()
+        for said in it.said.values()
+        if said.ack and said.ack.room_id == kept.room.room and said.ack.epoch == kept.room.epoch
+    }
+    return max((seq for seq, it in kept.log.items() if seq in acked or not clients[it.sender].quits), default=0)
 
 
 def _released(client: Client, stored: Mapping[str, _Stored]) -> Iterator[Violation]:

@@ -142,7 +142,7 @@ class LargeRoom:
         request = {"roomId": ROOM, "message": message, "clientId": f"client-{self._draw.getrandbits(64):x}"}
         while True:
             caller = Caller(name, name, name, f"{self._draw.getrandbits(64):x}")
-            reply = json.loads((await answer(self.ports, caller, json.dumps(request))).frame or "{}")
+            reply = json.loads((await answer(self.ports, self.sockets, caller, json.dumps(request))).frame or "{}")
             if reply["type"] == "ack":
                 self.acknowledged += 1
                 return

@@ -283,7 +283,7 @@ class Gateway(Connections):
         await self._trip()
         caller = self.caller(client, connection)
         if self._account.take():
-            reply, code = await answer(self.ports, caller, frame.decode())
+            reply, code = await answer(self.ports, self, caller, frame.decode())
         else:
             words = {"message": "Too Many Requests", "connectionId": connection, "requestId": caller.request_id}
             reply, code = json.dumps(words).encode(), "429"

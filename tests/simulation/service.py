@@ -150,7 +150,8 @@ class Service:
         caller = Caller(socket.id, client.name, client.name, request)
         environment = Environment("message", self.chaos, API_TIMEOUT)
         self.note("request", socket.id, frame.decode())
-        answered = await self._integrate(environment, answer(self._ports(environment), caller, frame.decode()))
+        sockets = Faulty(self.sockets, environment, fails=False)
+        answered = await self._integrate(environment, answer(self._ports(environment), sockets, caller, frame.decode()))
         if answered is not None:
             reply = answered[0].frame
         else:

@@ -17,7 +17,7 @@ from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
 from domain.fanout import Doorbell, Plan, encode_entry
 from domain.ports import Ports, RoomStore
-from domain.rooms import DUE_BUCKETS, Dialect, Rules, ShardKey, Standing
+from domain.rooms import DUE_BUCKETS, FOREVER, Dialect, Rules, ShardKey, Standing
 from services.caller import Caller
 from services.leases import sweep
 from services.requests import answer
@@ -196,8 +196,8 @@ class ServicesMachine(RuleBasedStateMachine):
     def moderate(self, room: str, user: str, act: str) -> None:
         now = self.clock.now()
         change: dict[str, dict[str, Any]] = {
-            "ban": {"banned": True},
-            "unban": {"banned": False},
+            "ban": {"banned_until": FOREVER},
+            "unban": {"banned_until": 0},
             "mute": {"muted_until": now + 30_000},
             "unmute": {"muted_until": 0},
             "kick": {"kicked_at": now},
@@ -270,7 +270,7 @@ class ServicesMachine(RuleBasedStateMachine):
         began = self.clock.now()
         self.queue.rung.clear()
         caller = self._caller(self.model.sockets[connection])
-        answered = self._run(answer(self.ports, caller, json.dumps(request)))
+        answered = self._run(answer(self.ports, self.gateway, caller, json.dumps(request)))
         reply: Event = json.loads(answered.frame or b"{}")
         words = reply["data"].pop("message") if answered.refused else "none"
         assert words.isprintable()

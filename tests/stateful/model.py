@@ -292,7 +292,7 @@ class Model:
 
     def _joins(self, room: str, user: str, now: int) -> Event | None:
         standing = self.standings.get((room, user), Standing())
-        if standing.banned:
+        if standing.banned_until > now:
             return refused("BANNED")
         left = standing.kicked_at + KICK_MS - now
         return refused("FORBIDDEN", left / 1000) if left > 0 else None
@@ -303,7 +303,7 @@ class Model:
             return refused("ROOM_NOT_FOUND")
         if room not in socket.shards:
             return refused("NOT_A_MEMBER")
-        if standing.banned:
+        if standing.banned_until > now:
             return refused("BANNED")
         return refused("MUTED", (standing.muted_until - now) / 1000) if standing.muted_until > now else None
 

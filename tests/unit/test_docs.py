@@ -9,6 +9,7 @@ import pytest
 
 from domain.events import EVENTS
 from domain.lanes import LANES
+from domain.policy import LEAST
 from domain.protocol import ERROR_CODES
 from domain.requests import REQUESTS
 from infra.settings import STAGES, Stage
@@ -51,6 +52,11 @@ def test_events() -> None:
     assert set(documented) == set(EVENTS)
     for name, model in EVENTS.items():
         assert {it.encode_name for it in msgspec.structs.fields(model)} <= names(documented[name][0]), name
+
+
+def test_policy() -> None:
+    """Every action with the least role for it."""
+    assert {action: cells[0] for action, cells in rows("Who may do what").items() if action in LEAST} == LEAST
 
 
 def test_lanes() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStore
@@ -48,10 +49,15 @@ class World:
         self.known = {it: KnownMembers() for it in self.lanes}
 
     async def connect(
-        self, name: str, room: str = "general", dialect: Dialect = "v1", user: str | None = None
+        self,
+        name: str,
+        room: str = "general",
+        dialect: Dialect = "v1",
+        user: str | None = None,
+        groups: Collection[str] = (),
     ) -> Caller:
         """A client `name` connects; its connection id is its name."""
-        caller = Caller(connection=name, user=user or name, name=name.title(), request_id=f"connect-{name}")
+        caller = Caller(name, user or name, name.title(), f"connect-{name}", frozenset(groups))
         await connect(self.ports, caller, room, dialect)
         self.sockets.open(name)
         self.callers[name] = caller
@@ -64,9 +70,9 @@ class World:
     async def ask(self, name: str, request: dict[str, Any] | str) -> dict[str, Any]:
         """The event that answers a request of the client."""
         caller = self.callers[name]
-        caller = Caller(caller.connection, caller.user, caller.name, f"{self.ports.draw.getrandbits(64):x}")
+        caller = replace(caller, request_id=f"{self.ports.draw.getrandbits(64):x}")
         frame = request if isinstance(request, str) else json.dumps(request)
-        reply: dict[str, Any] = json.loads((await answer(self.ports, caller, frame)).frame or "{}")
+        reply: dict[str, Any] = json.loads((await answer(self.ports, self.sockets, caller, frame)).frame or "{}")
         return reply
 
     async def say(self, name: str, message: str, room: str = "general") -> dict[str, Any]:

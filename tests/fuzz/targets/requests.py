@@ -146,7 +146,7 @@ async def _ask(world: World, name: str, frame: str) -> Hashable:
     """Send a frame; what it came to."""
     before = await _state(world)
     caller = Caller(name, name, name.title(), f"{world.ports.draw.getrandbits(64):x}")
-    answered = await answer(world.ports, caller, frame)
+    answered = await answer(world.ports, world.sockets, caller, frame)
     if answered.refused is None:
         request = parse_request(frame)
         kind = REQUESTS[request_type(request)].reply

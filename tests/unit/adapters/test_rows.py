@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters import rows
-from domain.rooms import Connection, Directory, Entry, Member, Membership, Once, Ring, Room, Shard, ShardKey, Standing
+from domain.rooms import (
+    Connection,
+    Directory,
+    Entry,
+    Member,
+    Membership,
+    Once,
+    Profile,
+    Ring,
+    Room,
+    Shard,
+    ShardKey,
+    Standing,
+)
 
 KEY = ShardKey("tea", 5, 0)
 MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3)
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=")
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
-STANDING = Standing(banned=True, muted_until=1, kicked_at=2)
+ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"))
+STANDING = Standing("guest", banned_until=4, muted_until=1, kicked_at=2, spoke_at=3)
 SHARD: rows.Item = {
     "pk": {"S": str(KEY)},
     "sk": {"S": "shard"},
@@ -29,7 +44,7 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
         rows.membership_row(MEMBER, KEY),
         Membership("tea", 5, 0, join_id="j", user="ada", name="Ada", since=3),
     ),
-    "room": (rows.read_room, rows.room_row(Room("tea", 5, head=1)), Room("tea", 5, head=1)),
+    "room": (rows.read_room, rows.room_row(ROOM), ROOM),
     "directory": (
         rows.read_directory,
         rows.directory_row(Directory("tea", "Tea", "ada", "root")),
@@ -80,9 +95,13 @@ def test_a_later_releases_row_is_read(row: str) -> None:
     ("row", "missing", "default"),
     [
         ("connection", "leaseUntil", Connection("a=", "ada", "Ada", "v1", 1, 2, "tea", lease_until=0)),
-        ("standing", "banned", Standing(banned=False, muted_until=1, kicked_at=2)),
-        ("standing", "mutedUntil", Standing(banned=True, muted_until=0, kicked_at=2)),
-        ("standing", "kickedAt", Standing(banned=True, muted_until=1, kicked_at=0)),
+        ("room", "profile", Room("tea", 5, head=1)),
+        ("standing", "roomRole", replace(STANDING, role=None)),
+        ("standing", "bannedUntil", replace(STANDING, banned_until=0)),
+        ("standing", "mutedUntil", replace(STANDING, muted_until=0)),
+        ("standing", "kickedAt", replace(STANDING, kicked_at=0)),
+        ("standing", "spokeAt", replace(STANDING, spoke_at=0)),
+        ("member", "since", replace(MEMBER, since=0)),
         ("shard", "sent", Shard(sent=None, members=2, version=3, census=4)),
         ("shard", "members", Shard(sent=1, members=0, version=3, census=4)),
         ("shard", "version", Shard(sent=1, members=2, version=0, census=4)),

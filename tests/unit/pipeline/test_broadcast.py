@@ -273,7 +273,7 @@ async def test_a_member_row_of_an_earlier_epoch_is_purged_too() -> None:
     later = ShardKey("tea", key.epoch + 1, 0)
     session = await world.store.session("ada")
     moved = replace(member, join_id="later")
-    await world.store.join(moved, later, session.membership("tea"), world.clock.now())
+    await world.store.join(moved, later, session.membership("tea"), None, world.clock.now())
     await world.store.end_connection("ada")
     world.sockets.drop("ada")
     world.clock.advance(60)

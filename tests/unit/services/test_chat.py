@@ -6,7 +6,7 @@ import json
 import pytest
 
 from domain.errors import Unavailable
-from domain.rooms import Standing
+from domain.rooms import FOREVER, Standing
 from tests.unit.world import World
 
 
@@ -173,7 +173,7 @@ async def test_who_is_no_member_cannot_send() -> None:
 
 @pytest.mark.parametrize(
     ("standing", "code"),
-    [(Standing(banned=True), "BANNED"), (Standing(muted_until=9_999_999_999_999), "MUTED")],
+    [(Standing(banned_until=FOREVER), "BANNED"), (Standing(muted_until=9_999_999_999_999), "MUTED")],
 )
 async def test_banned_and_muted_users_are_refused(standing: Standing, code: str) -> None:
     """A user's standing in the room counts for every send."""

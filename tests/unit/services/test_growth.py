@@ -24,7 +24,7 @@ async def room_of(world: World) -> Room:
 async def with_shards(shards: int, **settings: Any) -> World:
     """A world whose room has so many shards, and nobody in it."""
     world = World(**settings)
-    room = await world.store.create_room(ROOM, 5, None)
+    room = await world.store.create_room(Room(ROOM, 5))
     while room.shards < shards:
         await world.store.grow(room)
         room = await room_of(world)

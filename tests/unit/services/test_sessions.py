@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from domain.errors import Refused
-from domain.rooms import ShardKey, Standing
+from domain.rooms import FOREVER, Room, ShardKey, Standing
 from tests.unit.world import World
 
 
@@ -145,11 +145,11 @@ async def test_an_ended_connection_cannot_join() -> None:
     assert reply["data"]["code"] == "FORBIDDEN"
 
 
-@pytest.mark.parametrize("standing", [Standing(banned=True), Standing(kicked_at=1_700_000_000_000)])
+@pytest.mark.parametrize("standing", [Standing(banned_until=FOREVER), Standing(kicked_at=1_700_000_000_000)])
 async def test_a_banned_or_just_kicked_user_cannot_connect(standing: Standing) -> None:
     """The handshake is refused, and leaves no row behind."""
     world = World()
-    await world.store.create_room("tea", 1, None)
+    await world.store.create_room(Room("tea", 1))
     await world.store.set_standing("tea", "ada", standing)
     with pytest.raises(Refused):
         await world.connect("ada", room="tea")

@@ -26,7 +26,7 @@ from websockets.typing import Subprotocol
 from client.backoff import Backoff
 from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
-from client.events import LogEvent, Opaque, Released, read_event
+from client.events import Opaque, Released, read_event
 from client.session import Dialect, Session
 from domain.events import (
     Ack,
@@ -38,10 +38,12 @@ from domain.events import (
     MemberList,
     MemberSummary,
     Pong,
+    PrivateMessage,
     RoomList,
     RoomSummary,
 )
 from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL
+from domain.requests import Request
 
 __all__ = ["Connection", "Page", "connect", "with_query"]
 
@@ -53,7 +55,7 @@ MESSAGE_BYTES = 256 * 1024
 """The longest message that is read: twice what the service sends."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_Reply = TypeVar("_Reply", Ack, Joined, Left, HistoryPage, Pong, RoomList, MemberList)
+_Reply = TypeVar("_Reply", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,12 @@ class Connection:
             if page.cursor is UNSET:
                 return list(found.values())
             cursor = page.cursor
+
+    async def ask(self, request: Request) -> Event:
+        """Make, change or end a room (`CreateRoom` …, which return what is settled), or do what its moderators do
+        (`Kick`, `Ban`, `SetRole` …, which return the `Ack`). Survives reconnects."""
+        client_id = self._session.ask(request, self._now())
+        return await self._reply(client_id, Event)
 
     def typing(self, room: str) -> None:
         """Tell the others in a room that the user is writing. Nothing answers but an `Error` among the events."""
@@ -301,8 +309,8 @@ class Connection:
 
     def _deliver(self, released: Sequence[Released]) -> None:
         for event in released:
-            # An entry is never an answer, although the sender's copy of a private message carries a clientId.
-            answers = None if isinstance(event, LogEvent) else getattr(event, "client_id", None)
+            # The sender's copy of a private message is no answer, although it carries a clientId.
+            answers = None if isinstance(event, PrivateMessage) else getattr(event, "client_id", None)
             call = self._calls.get(answers) if answers else None
             if call is not None and not call.done():
                 if isinstance(event, Error):

@@ -32,6 +32,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
@@ -39,6 +40,7 @@ from client.following import UNPLACED, Following
 from client.outbox import RETRYABLE, Outbox, Pending
 from domain.events import (
     Ack,
+    Banned,
     Batch,
     Chat,
     Error,
@@ -46,11 +48,18 @@ from domain.events import (
     Head,
     HistoryPage,
     Joined,
+    Kicked,
     Left,
     MemberList,
+    Muted,
     Pong,
     PrivateMessage,
+    RoleSet,
+    RoomChanged,
+    RoomDeleted,
     RoomList,
+    Unbanned,
+    Unmuted,
     Welcome,
 )
 from domain.protocol import HISTORY_LIMIT, ROOT
@@ -62,6 +71,7 @@ from domain.requests import (
     ListMembers,
     ListRooms,
     Ping,
+    Request,
     SendPrivateMessage,
     Typing,
     request_type,
@@ -160,6 +170,13 @@ class Session:
     def list_members(self, room: str, now: float, *, cursor: str | None = None) -> str:
         """A page of who is in a room."""
         return self._outbox.ask(ListMembers(client_id=self._new_id(), room_id=room, cursor=cursor), now)
+
+    def ask(self, request: Request, now: float) -> str:
+        """Anything else: what is done to rooms, and in them by their moderators. In the line of the room it is about,
+        so that it comes after what was said before."""
+        named = msgspec.structs.replace(request, client_id=self._new_id())
+        room = getattr(request, "room_id", None)
+        return self._outbox.ask(named, now, line=None if room is None else self._line(room))
 
     def ping(self, now: float, *, ours: bool = False) -> str:
         """Ask where the rooms are; entries that were lost are then asked for."""
@@ -347,6 +364,13 @@ class Session:
     def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
+
+    def _settled(self, event: RoomChanged | RoomDeleted, now: float) -> Sequence[Released]:
+        """The reply to who did it; the same is an entry of the room's log, for all that are in it."""
+        if event.client_id is UNSET:
+            return self._entry(event, now)
+        self._outbox.finish(event.client_id, now)
+        return (event,)
 
     def _joined(self, joined: Joined, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(joined.client_id, now)
@@ -546,6 +570,14 @@ class Session:
 
 _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     PrivateMessage: Session._entry,
+    RoomChanged: Session._settled,
+    RoomDeleted: Session._settled,
+    RoleSet: Session._entry,
+    Kicked: Session._entry,
+    Banned: Session._entry,
+    Unbanned: Session._entry,
+    Muted: Session._entry,
+    Unmuted: Session._entry,
     Opaque: Session._opaque,
     Batch: Session._batch,
     Welcome: Session._welcomed,

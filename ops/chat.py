@@ -13,7 +13,25 @@ from typing import Any
 from client.connection import Connection, connect
 from client.errors import ClientError, RequestRefused
 from client.events import Missed, Released
-from domain.events import Chat, Error, PrivateMessage, RoomStats, UserJoined, UserLeft, Welcome
+from domain.events import (
+    Banned,
+    Chat,
+    Error,
+    Kicked,
+    Muted,
+    PrivateMessage,
+    RoleSet,
+    RoomChanged,
+    RoomDeleted,
+    RoomStats,
+    Unbanned,
+    Unmuted,
+    UserJoined,
+    UserLeft,
+    Welcome,
+)
+from domain.policy import ROLES
+from domain.requests import Ban, CreateRoom, Kick, Mute, Request, SetRole, Unban, Unmute
 
 __all__ = ["talk"]
 
@@ -29,6 +47,11 @@ TEXT or /chat TEXT  say it in the room you are in
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
 /history [N]        show its last messages
+/create ROOM [KIND] make a room and go there; KIND: public, private or hidden
+/role USER ROLE     let USER into the room, or be more or less there: guest, member, moderator, owner, none
+/kick USER [WHY]    end USER's connections in the room
+/ban USER [SECONDS] keep USER out; /unban USER
+/mute USER [SECONDS] let USER write nothing; /unmute USER
 /quit               end"""
 NO_ROOM = "! you are in no room; /join ROOM"
 
@@ -151,6 +174,53 @@ class _Terminal:
             if not page.events:
                 _show(f"* nothing has been said in {self._room} yet")
 
+    async def _create(self, rest: str) -> None:
+        room, _, kind = rest.partition(" ")
+        if kind not in {"", "public", "private", "hidden"}:
+            _show("! a room is public, private or hidden: /create ROOM private")
+            return
+        await self._me.ask(CreateRoom(room_id=room, visibility=kind or None))  # type: ignore[arg-type]
+        await self._join(room)
+
+    async def _role(self, rest: str) -> None:
+        user, _, role = rest.partition(" ")
+        if role not in {*ROLES, "none"}:
+            _show(f"! which role? /role USER {' | '.join([*ROLES, 'none'])}")
+            return
+        await self._moderate(SetRole, user, role=role)
+
+    async def _kick(self, rest: str) -> None:
+        user, _, reason = rest.partition(" ")
+        await self._moderate(Kick, user, reason=reason.strip() or None)
+
+    async def _ban(self, rest: str) -> None:
+        await self._for_a_while(Ban, rest)
+
+    async def _unban(self, user: str) -> None:
+        await self._moderate(Unban, user)
+
+    async def _mute(self, rest: str) -> None:
+        await self._for_a_while(Mute, rest)
+
+    async def _unmute(self, user: str) -> None:
+        await self._moderate(Unmute, user)
+
+    async def _for_a_while(self, kind: type[Ban | Mute], rest: str) -> None:
+        user, _, seconds = rest.partition(" ")
+        if seconds and not seconds.isdecimal():
+            _show("! for how many seconds? Without a number it is for good")
+            return
+        await self._moderate(kind, user, seconds=int(seconds) if seconds else None)
+
+    async def _moderate(self, kind: type[Request], user: str, **fields: Any) -> None:
+        if self._room is None:
+            _show(NO_ROOM)
+            return
+        if not user:
+            _show("! whom? Name a user id; /members shows them")
+            return
+        await self._me.ask(kind(room_id=self._room, user_id=user, **fields))  # type: ignore[call-arg]
+
     async def _help(self, _: str) -> None:
         for line in HELP.splitlines():
             _show(line)
@@ -180,6 +250,17 @@ class _Terminal:
     def _moved(self, event: UserJoined | UserLeft, word: str) -> str | None:
         own = event.user_id == self._user
         return None if own else f"* {self._place(event.room_id)}{event.username} has {word}"
+
+    def _changed(self, room: RoomChanged) -> str:
+        slow = f", {room.slow_mode} s between messages" if room.slow_mode else ""
+        return f"* {room.room_id} is {room.visibility}, “{room.title}”{slow} (by {room.by})"
+
+    def _deleted(self, room: RoomDeleted) -> str:
+        return f"* {room.room_id} has ended (by {room.by})"
+
+    def _ruled(self, event: Any) -> str:
+        what = f"is now {event.role}" if isinstance(event, RoleSet) else f"was {event.type}"
+        return f"* {self._place(event.room_id)}{event.user_id} {what} (by {event.by})"
 
     def _counted(self, stats: RoomStats) -> str | None:
         if self._counts.get(stats.room_id) == stats.active_users:
@@ -236,6 +317,13 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/join": _Terminal._join,
     "/leave": _Terminal._leave,
     "/history": _Terminal._history,
+    "/create": _Terminal._create,
+    "/role": _Terminal._role,
+    "/kick": _Terminal._kick,
+    "/ban": _Terminal._ban,
+    "/unban": _Terminal._unban,
+    "/mute": _Terminal._mute,
+    "/unmute": _Terminal._unmute,
     "/help": _Terminal._help,
 }
 _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
@@ -244,6 +332,9 @@ _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
     UserJoined: _Terminal._came,
     UserLeft: _Terminal._went,
     RoomStats: _Terminal._counted,
+    RoomChanged: _Terminal._changed,
+    RoomDeleted: _Terminal._deleted,
+    **dict.fromkeys((RoleSet, Kicked, Banned, Unbanned, Muted, Unmuted), _Terminal._ruled),
     Welcome: _Terminal._welcomed,
     Missed: _Terminal._missed,
     Error: _Terminal._refused,

@@ -15,7 +15,7 @@ from domain.fanout import Doorbell, Plan, encode_entry, jobs_for, lane_of
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.requests import Request, encode_request
-from domain.rooms import ONCE_RETENTION_MS, Append, Once, Ring, Sender, Sending
+from domain.rooms import ONCE_RETENTION_MS, Append, Once, Ring, Sender, Sending, is_audit
 from services.caller import Caller
 from services.patience import Patience
 
@@ -76,7 +76,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
         once = Once(
             digest=digest,
             reply=encode_event(drafted.reply).decode(),
-            rings=[it.ring for it in drafted.appends],
+            rings=[it.ring for it in drafted.appends if not is_audit(it.read.room)],  # nobody is in there
             expires_at=now + ONCE_RETENTION_MS,
         )
         try:

@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from client.backoff import Backoff
 from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.session import Dialect, Session
-from domain.events import Ack, Chat, Error, Joined, Left, PrivateMessage, Welcome
+from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, Welcome
+from domain.policy import ADMINS
+from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Request, Unban, Unmute
 from domain.rooms import is_inbox
 from tests.simulation.sockets import Socket
 
@@ -46,6 +50,10 @@ class Life:
     """Rooms that it has asked to leave, and not to join again."""
     left: dict[str, int] = field(default_factory=dict)
     """Room → when its `left` came, in milliseconds since 1970, unless it is joined again."""
+    shut: set[str] = field(default_factory=set)
+    """Rooms that its user was removed from, as was acknowledged to who did it."""
+    leaked: list[tuple[str, int]] = field(default_factory=list)
+    """(room, seq) that came all the same."""
 
 
 @dataclass(slots=True)
@@ -59,11 +67,20 @@ class Said:
     refused: str | None = None
 
 
+_ACTS: Mapping[str, type[Request]] = {"kick": Kick, "ban": Ban, "unban": Unban, "mute": Mute, "unmute": Unmute}
+
+
 class Client:
     """A client, until it quits. It reconnects by itself."""
 
-    def __init__(self, service: Service, name: str, room: str, dialect: Dialect, draw: random.Random) -> None:
+    def __init__(
+        self, service: Service, name: str, room: str, dialect: Dialect, draw: random.Random, *, rules: bool = False
+    ) -> None:
+        """`rules`: whether its user may do everything everywhere."""
         self.name = name
+        self.groups = frozenset({ADMINS} if rules else ())
+        self.judged: dict[str, tuple[str, str, str]] = {}
+        """clientId → (what, room, user) that it asked for as a moderator, and was not told yet."""
         self.dialect: Dialect = dialect
         self.lives: list[Life] = []
         self.said: dict[str, Said] = {}
@@ -80,9 +97,12 @@ class Client:
         self._numbers = itertools.count(1)
         self.session = Session(room, new_id=self._new_id, draw=draw, dialect=dialect, observe=self._observe)
         self._alarm: asyncio.TimerHandle | None = None
+        self._joins: dict[str, str] = {}
+        """clientId → the room that it asked to join."""
         self._answered: set[str] = set()
         """The ids of joins that were answered."""
         self._backoff = Backoff(self.session.entrances, draw)
+        service.lives[name] = self.lives
         self._before: Mapping[str, tuple[int, int]] = {}
 
     # ---- what the script lets it do
@@ -112,6 +132,20 @@ class Client:
 
     def leave(self, room: str) -> None:
         self.session.leave(room, self._now)
+        self.flush()
+
+    def judge(self, what: str, room: str, user: str) -> None:
+        """Kick, ban … a user."""
+        request = _ACTS[what](room_id=room, user_id=user)  # type: ignore[call-arg]
+        self.judged[self.session.ask(request, self._now)] = (what, room, user)
+        self.flush()
+
+    def end_room(self, room: str) -> None:
+        self.session.ask(DeleteRoom(room_id=room), self._now)
+        self.flush()
+
+    def make_room(self, room: str) -> None:
+        self.session.ask(CreateRoom(room_id=room), self._now)
         self.flush()
 
     def typing(self, room: str) -> None:
@@ -259,6 +293,8 @@ class Client:
         came = (event.room_id, event.epoch, event.seq)
         self.bodies[came].append(_words(event))
         life = self.life
+        if life is not None and event.room_id in life.shut:
+            life.leaked.append((event.room_id, event.seq))
         if life is not None and not asked_for:
             life.pushed.append(came)
             self._service.note("pushed", life.socket.id, *came)
@@ -267,7 +303,7 @@ class Client:
         life = self.life
         for event in released:
             match event:
-                case Chat() | PrivateMessage():
+                case Logged() if getattr(event, "client_id", UNSET) is UNSET or isinstance(event, PrivateMessage):
                     self.released[event.room_id].append((event.epoch, event.seq))
                 case Welcome() if life is not None:
                     life.welcomed = True
@@ -281,18 +317,31 @@ class Client:
                     said = self.said.get(event.client_id or "")
                     if said is not None:
                         said.ack = event
+                    judged = self.judged.pop(event.client_id or "", None)
+                    if judged is not None:
+                        self._service.removed(*judged)
                 case Error():
                     said = self.said.get(event.client_id or "")
                     if said is not None:
                         said.refused = event.code
+                    refused = self._joins.pop(event.client_id or "", None)
+                    if refused is not None:
+                        self.released[refused].append((0, 0))  # followed no longer
+                        if life is not None:
+                            life.begun.pop(refused, None)
                 case _:
                     pass
 
     def _note_move(self, life: Life, frame: bytes) -> None:
         if b'"type":"join_room"' in frame:
-            room = json.loads(frame)["roomId"]
+            request = json.loads(frame)
+            room = request["roomId"]
+            self._joins[request["clientId"]] = room
             life.left.pop(room, None)
             life.leaving.discard(room)
+        elif b'"type":"unban"' in frame:
+            request = json.loads(frame)
+            self._service.let_in(request["roomId"], request["userId"])
         elif b'"type":"leave_room"' in frame:
             room = json.loads(frame)["roomId"]
             life.begun.pop(room, None)

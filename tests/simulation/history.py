@@ -37,7 +37,13 @@ class _Stored:
     """All that is in the store of one room."""
 
     room: Room
-    log: Mapping[int, Entry]
+    logs: Mapping[int, Mapping[int, Entry]]
+    """Epoch → its log."""
+
+    @property
+    def log(self) -> Mapping[int, Entry]:
+        """Of the room as it is now."""
+        return self.logs[self.room.epoch]
 
 
 async def check(
@@ -74,15 +80,21 @@ async def _rooms(service: Service, clients: Mapping[str, Client]) -> list[str]:
 async def _read(service: Service, name: str) -> _Stored:
     room = await service.store.room(name)
     assert room is not None
-    entries = await service.store.entries(name, room.epoch, 0, limit=ALL, max_bytes=ALL**2)
-    return _Stored(room, {it.seq: it for it in entries})
+    logs: dict[int, Mapping[int, Entry]] = {room.epoch: {}}
+    for epoch in service.epochs(name):
+        entries = await service.store.entries(name, epoch, 0, limit=ALL, max_bytes=ALL**2)
+        logs[epoch] = {it.seq: it for it in entries}
+    return _Stored(room, logs)
 
 
 def _logs(stored: Mapping[str, _Stored]) -> Iterator[Violation]:
     for name, it in stored.items():
         if sorted(it.log) != list(range(1, it.room.head + 1)):
             yield Violation("I1", f"{name} is at {it.room.head} and holds {sorted(it.log)}")
-        said = Counter((entry.sender, entry.body.get("message")) for entry in it.log.values())
+        if any(sorted(log) != list(range(1, len(log) + 1)) for log in it.logs.values()):
+            yield Violation("I1", f"{name} holds, by epochs, {[sorted(log) for log in it.logs.values()]}")
+        entries = [entry for log in it.logs.values() for entry in log.values()]
+        said = Counter((entry.sender, entry.body["message"]) for entry in entries if "message" in entry.body)
         for (sender, text), times in said.items():
             if times > 1:
                 yield Violation("I3", f"{name} holds {text!r} by {sender} {times} times")
@@ -95,7 +107,7 @@ def _acknowledged(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) 
                 continue
             ack = said.ack
             kept = stored.get(ack.room_id)
-            entry = kept.log.get(ack.seq) if kept is not None and kept.room.epoch == ack.epoch else None
+            entry = kept.logs.get(ack.epoch, {}).get(ack.seq) if kept is not None else None
             if entry is None or (entry.body.get("message"), entry.body.get("messageId")) != (said.text, ack.message_id):
                 yield Violation("I2", f"{client_id} was acknowledged as {ack.room_id} {ack.seq}: there is {entry}")
 
@@ -103,9 +115,9 @@ def _acknowledged(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) 
 def _received(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
     for client in clients.values():
         for (room, epoch, seq), bodies in client.bodies.items():
-            entry = stored[room].log.get(seq) if room in stored and stored[room].room.epoch == epoch else None
+            entry = stored[room].logs.get(epoch, {}).get(seq) if room in stored else None
             kept = None
-            if entry is not None:
+            if entry is not None and "message" in entry.body:
                 kept = (entry.body.get("messageId"), entry.sender, entry.body.get("message"))
             if any(it != kept for it in bodies):
                 yield Violation("I4", f"{client.name} got {bodies} as {room} {seq}, which is {kept}")
@@ -124,7 +136,7 @@ def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[s
             yield Violation("I5", f"{life.socket.id} was never welcomed")
         for room, (epoch, head) in life.begun.items():
             kept = stored[room]
-            if kept.room.epoch != epoch:
+            if kept.room.epoch != epoch or kept.room.status != "open":
                 continue
             promised = _promised(kept, clients)
             at = client.session.cursor(room)
@@ -181,9 +193,11 @@ def _order(service: Service, clients: Mapping[str, Client]) -> Iterator[Violatio
 
 def _outsiders(service: Service, clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
     for life in _lives(clients):
+        for room, seq in life.leaked:
+            yield Violation("I6", f"{life.socket.id} got {room} {seq} after its user was removed")
         for room, epoch, seq in life.pushed:
             left = life.left.get(room)
-            entry = stored[room].log.get(seq) if room in stored and stored[room].room.epoch == epoch else None
+            entry = stored[room].logs.get(epoch, {}).get(seq) if room in stored else None
             # A join that takes effect after the leave that followed it makes a member of who has left, until its
             # client notices.
             if left is not None and entry is not None and entry.at > left and not service.chaos.trailed:
@@ -218,7 +232,7 @@ async def _rows(service: Service, clients: Mapping[str, Client], stored: Mapping
             if not rows and not (room in life.doubtful and client.dialect == "recipe"):
                 found.append(Violation("I9", f"{life.socket.id} is open, and no longer a member of {room}"))
     for name, kept in stored.items():
-        if is_inbox(name):
+        if is_inbox(name) or kept.room.status != "open":
             continue
         for number in range(kept.room.shards):
             key = ShardKey(name, kept.room.epoch, number)

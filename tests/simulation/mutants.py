@@ -111,7 +111,7 @@ MUTANTS: Sequence[Mutant] = (
         "no once-row",
         "I3",
         "faults, chat",
-        (SEND, "if sending.once is not None and sending.once.expires_at > now:", "if False:"),
+        (SEND, "if sending.once is not None and is_done(sending, now):", "if False:"),
         (f"{STORE}.append", "earlier is None or earlier.expires_at <= now", "True"),
     ),
     _mutant(
@@ -126,8 +126,8 @@ MUTANTS: Sequence[Mutant] = (
         ),
         (
             f"{STORE}.append",
-            "replace(it.read, head=it.entry.seq)",
-            "replace(self._rooms[it.read.room], head=it.entry.seq)",
+            "self._put_room(it.after)",
+            "self._put_room(replace(self._rooms[it.read.room], head=it.entry.seq))",
         ),
     ),
     # ---- joins and leaves
@@ -394,6 +394,19 @@ MUTANTS: Sequence[Mutant] = (
         "I5",
         "joins, moves, flapping, faults",
         ("services.sessions:_owed_since", "return membership.since if", "return room.head if"),
+    ),
+    # ---- moderators
+    _mutant(
+        "a kick is acknowledged before the sockets are closed",
+        "I6",
+        "moderation",
+        ("services.moderation:_judge", "if act.evicts(room, changed):", "if False:"),
+    ),
+    _mutant(
+        "a join does not look at bans",
+        "I6",
+        "moderation",
+        ("adapters.memory.store:MemoryStore._require_needs", "it.banned_until <= now", "True"),
     ),
     # ---- the client
     _mutant(

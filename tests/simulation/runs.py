@@ -89,8 +89,15 @@ async def _play(schedule: Schedule) -> Outcome:
     notes: list[tuple[Any, ...]] = []
     service = Service(schedule.rates, schedule.rules, schedule.lanes, draw, notes)
     clients = {
-        name: Client(service, name, room, dialect, random.Random(f"{name} {schedule.seed}"))
-        for name, (room, dialect) in schedule.clients.items()
+        name: Client(
+            service,
+            name,
+            room,
+            dialect,
+            random.Random(f"{name} {schedule.seed}"),
+            rules=schedule.ruled and number == 0,
+        )
+        for number, (name, (room, dialect)) in enumerate(schedule.clients.items())
     }
     loop = asyncio.get_running_loop()
     service.start()
@@ -114,7 +121,7 @@ async def _play(schedule: Schedule) -> Outcome:
         # Before anything is said again, which would mend what has been left undone.
         violations += await check(service, clients, poisoned, rested=await _rest(service, clients))
         # The first may end the memberships of who is gone, so that only the next follows the last leave.
-        _say(clients, "the last word but one")
+        _say(service, clients, "the last word but one")
         await _rest(service, clients)
         await _last_words(service, clients)
     violations += await check(service, clients, poisoned, rested=await _rest(service, clients))
@@ -144,7 +151,7 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
             client.cut(silent=True)
         case "cut" | "quit" | "ping" | "repeat" if started:
             getattr(client, action.does)()
-        case "send" | "send_private" | "join" | "leave" | "typing" if started:
+        case "send" | "send_private" | "join" | "leave" | "typing" | "judge" | "end_room" | "make_room" if started:
             getattr(client, action.does)(*action.of)
 
 
@@ -153,15 +160,16 @@ async def _last_words(service: Service, clients: dict[str, Client]) -> None:
     for room in (await service.store.rooms(sorted({it for one in clients.values() for it in one.rooms}))).values():
         keys = [ShardKey(room.room, room.epoch, it) for it in range(room.shards)]
         service.last_words |= {key: it.version for key, it in (await service.store.shards(keys)).items()}
-    _say(clients, LAST_WORD)
+    _say(service, clients, LAST_WORD)
 
 
-def _say(clients: dict[str, Client], words: str) -> None:
-    """One message to each room that somebody is in."""
+def _say(service: Service, clients: dict[str, Client], words: str) -> None:
+    """One message to each room that somebody is in, by who is in its present life."""
     told: set[str] = set()
+    heads = service.heads()
     for client in clients.values():
         for room in client.rooms:
-            if room not in told:
+            if room not in told and client.life is not None and client.life.begun[room][0] == heads[room][0]:
                 told.add(room)
                 client.send(room, words)
 

@@ -47,6 +47,8 @@ class Schedule:
     """Shards above which a plan is rung."""
     hasty: bool
     """The last word is said while environments may still lie still."""
+    ruled: bool
+    """The first client may do everything."""
     chance: int = 0
     """Another number lets the same things happen with other luck."""
 
@@ -87,6 +89,10 @@ class Workload:
     """The probability that lanes have a cap on posts a second."""
     not_after: int = 600_000
     hasty: bool = False
+    judged: int = 0
+    """At most so many kicks, bans and mutes, by the first client, who rules all rooms."""
+    ended: int = 0
+    """At most so many times a room is deleted, and made anew a while later."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -118,6 +124,10 @@ WORKLOADS: Mapping[str, Workload] = {
     # Nobody is cut off, so that the last word follows the last join or leave however early it is said.
     "hasty": Workload(hasty=True, cuts=0, moves=5, lives_matter=4, kills=0, recipe=0.1),
     "long": Workload(seconds=(1_000, 2_500), messages=(4, 10), cuts=3, fault_level=0.3),
+    "moderation": Workload(
+        clients=(3, 6), rooms=2, seconds=(4, 40), judged=10, moves=8, messages=(10, 30), recipe=0.15, lives_matter=2
+    ),
+    "anew": Workload(clients=(3, 6), rooms=2, seconds=(4, 20), judged=2, ended=3, moves=6, messages=(8, 20)),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
 }
 
@@ -146,6 +156,7 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         not_after=kind.not_after,
         plan_above=draw.choice((2, 10)),
         hasty=kind.hasty,
+        ruled=kind.judged > 0,
     )
 
 
@@ -224,6 +235,13 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         script.add(script.moment(), draw.choice(("typing", "ping")), draw.choice(rooms))
     for _ in range(draw.randint(0, 2)):
         script.add(script.moment() + 1, "repeat")
+    for _ in range(draw.randint(0, kind.judged)):
+        what = draw.choice(("kick", "ban", "ban", "unban", "unban", "mute", "unmute"))
+        script.add(script.moment(), "judge", what, draw.choice(rooms), draw.choice(names[1:]), client=names[0])
+    for _ in range(draw.randint(0, kind.ended)):
+        at, room = script.moment(), draw.choice(rooms)
+        script.add(at, "end_room", room, client=names[0])
+        script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 

@@ -13,7 +13,7 @@ from adapters.memory import MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
 from domain.lanes import Lane
-from domain.ports import Ports
+from domain.ports import Connections, Ports
 from domain.rooms import Rules, ShardKey
 from pipeline.batch import Worker
 from pipeline.known import KnownMembers
@@ -24,7 +24,7 @@ from services.leases import sweep
 from services.requests import answer
 from services.sessions import connect, disconnect
 from tests.simulation.chaos import Chaos, Environment, Faulty, Rates
-from tests.simulation.clients import Client
+from tests.simulation.clients import Client, Life
 from tests.simulation.queues import SimulatedQueue
 from tests.simulation.sockets import Metered, Socket, Sockets
 from tests.simulation.virtual_time import VirtualClock
@@ -36,6 +36,19 @@ API_TIMEOUT = 29.0
 SILENCE = (5.0, 40.0)
 """Seconds until the gateway notices that a client has gone without a word."""
 TICK = 60.0
+
+
+class Removing(Connections):
+    """The sockets, as who removes a user closes them."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+
+    async def post(self, connection: str, frame: bytes, deadline: float) -> None:
+        await self._sockets.post(connection, frame, deadline)
+
+    async def close(self, connection: str) -> None:
+        await self._sockets.remove(connection)
 
 
 class Service:
@@ -58,6 +71,8 @@ class Service:
         """What no code may raise."""
         self.last_words: dict[ShardKey, int] = {}
         """Shard → its version when the last word was said in its room: who comes or goes later is not counted by it."""
+        self.lives: dict[str, list[Life]] = {}
+        """User → the connections of its client."""
         self.redriven = 0
         self.under_way = 0
         """Requests, handshakes and ends of connections."""
@@ -120,7 +135,7 @@ class Service:
 
     async def _admit(self, client: Client, socket: Socket, room: str) -> None:
         await self.chaos.answer()
-        caller = Caller(socket.id, client.name, client.name, self._request_id())
+        caller = Caller(socket.id, client.name, client.name, self._request_id(), client.groups)
         environment = Environment("connect", self.chaos, API_TIMEOUT)
         self.note("handshake", socket.id, room)
         status = 200
@@ -147,10 +162,10 @@ class Service:
         if socket.state != "open":
             return
         request = self._request_id()
-        caller = Caller(socket.id, client.name, client.name, request)
+        caller = Caller(socket.id, client.name, client.name, request, client.groups)
         environment = Environment("message", self.chaos, API_TIMEOUT)
         self.note("request", socket.id, frame.decode())
-        sockets = Faulty(self.sockets, environment, fails=False)
+        sockets = Faulty(Removing(self.sockets), environment, fails=False)
         answered = await self._integrate(environment, answer(self._ports(environment), sockets, caller, frame.decode()))
         if answered is not None:
             reply = answered[0].frame
@@ -242,9 +257,31 @@ class Service:
         roster = AnnouncingRoster(store, queue, self.clock, self.rules)
         return Ports(store, queue, roster, self.clock, self.rules, self.chaos.draw)
 
+    # ---- what moderators were told
+
+    def removed(self, what: str, room: str, user: str) -> None:
+        """It was acknowledged: of a room that they were in, or of any that they may not come back to, the user's
+        connections of now hear no more. Those aside that had left it of themselves: they were not closed, and may still
+        be posted what was on its way."""
+        self.note("removed by ack", what, room, user)
+        for life in self.lives.get(user, ()):
+            member = room in life.begun and room not in life.doubtful
+            left = room in life.leaving or life.moved
+            if not left and (what == "ban" or (what == "kick" and member and life.socket.state == "open")):
+                life.shut.add(room)
+
+    def let_in(self, room: str, user: str) -> None:
+        """A ban is about to end."""
+        for life in self.lives.get(user, ()):
+            life.shut.discard(room)
+
     def heads(self) -> dict[str, tuple[int, int]]:
         """Room → (epoch, head) at this very moment."""
         return {name: (it.epoch, it.head) for name, it in self.store._rooms.items()}
+
+    def epochs(self, room: str) -> list[int]:
+        """Of which there are entries."""
+        return sorted(epoch for name, epoch in self.store._entries if name == room)
 
     def _request_id(self) -> str:
         self._numbers += 1

@@ -116,6 +116,18 @@ class Sockets:
             raise ConnectionGone(connection)
         self._chaos.note("closed by the service", connection)
         socket.closed_in_vain = not socket.silent and not socket.failures
+        self._end(socket)
+
+    async def remove(self, connection: str) -> None:
+        """The same, for a user who has to go."""
+        await self._chaos.answer()
+        socket = self.all.get(connection)
+        if socket is None or socket.state != "open":
+            raise ConnectionGone(connection)
+        self._chaos.note("removed", connection)
+        self._end(socket)
+
+    def _end(self, socket: Socket) -> None:
         self.lose(socket)
         if not socket.silent:
             self._loop.call_later(TRANSIT, socket.closed)

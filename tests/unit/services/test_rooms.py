@@ -94,7 +94,7 @@ async def test_a_room_stays_public_or_not(before: str, after: str, refused: str 
 
 
 async def test_a_deleted_room_tells_its_members_and_is_gone() -> None:
-    """Its last entry says so; nobody writes, reads, joins or lists it afterwards."""
+    """Its last entry says so; nobody writes, joins or lists it afterwards, and only who was in it reads it."""
     world = await world_with("ada", "eve")
     await make(world, "ada", "tea")
     await world.ask("eve", {"type": "join_room", "roomId": "tea"})
@@ -104,8 +104,10 @@ async def test_a_deleted_room_tells_its_members_and_is_gone() -> None:
     [told] = world.events("eve", "room_deleted")
     assert (told["data"]["seq"], told["data"]["by"]) == (1, "ada")
     assert "tea" not in await listed(world, "ada")
-    for kind, fields in (("chat", {"message": "hello"}), ("history", {}), ("join_room", {}), ("members", {})):
+    for kind, fields in (("chat", {"message": "hello"}), ("join_room", {}), ("members", {})):
         assert await code(world, "eve", kind, "tea", **fields) == "ROOM_NOT_FOUND"
+    assert await code(world, "eve", "history", "tea") is None
+    assert await code(world, "ada", "history", "tea") == "ROOM_NOT_FOUND"
 
 
 async def test_a_room_made_anew_has_an_empty_log_and_its_old_roles() -> None:

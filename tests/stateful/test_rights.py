@@ -208,6 +208,14 @@ class RightsMachine(RuleBasedStateMachine):
             if may:
                 self.ended[room] = self.alive.pop(room)
 
+    @rule(room=rooms, reader=users)
+    def make_anew(self, room: str, reader: str) -> None:
+        """Ended and made anew at once; who was in it looks in, and says something."""
+        self.delete("root", room)
+        self.create("root", room)
+        self.read(reader, room)
+        self.say(reader, room)
+
     # ---- what is said, read and listed
 
     @rule(user=users, room=rooms)

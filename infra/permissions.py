@@ -33,7 +33,7 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "message": {
         "connections": ("BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
         "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
-        "messages": ("BatchGetItem", "Query", "PutItem"),
+        "messages": ("BatchGetItem", "Query", "PutItem", "ConditionCheckItem"),
     },
     "tick": {
         "connections": ("GetItem", "Query", "PutItem", "DeleteItem"),

@@ -21,6 +21,7 @@ from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
 from adapters.sqs import SqsQueue
 from domain.ports import Clock, Ports
+from domain.rates import RateLimiter
 from domain.rooms import Rules
 
 __all__ = ["Runtime", "SystemClock", "calls", "runtime", "watchers"]
@@ -96,6 +97,7 @@ class Runtime:
                 clock=clock,
                 rules=rules,
                 draw=draw,
+                limiter=RateLimiter(settings.rates),
             )
         return self._ports
 

@@ -14,6 +14,7 @@ import msgspec
 
 from domain.errors import BadSetting
 from domain.lanes import LANES, Lane
+from domain.rates import RATES, Rate
 
 __all__ = ["Settings", "table_names"]
 
@@ -51,6 +52,8 @@ class Settings:
     trace: bool = False
     """Whether a message's event may say when it passed each stage."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
+    rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
+    """How often a client may ask."""
 
     def as_environment(self) -> dict[str, str]:
         """The variables that carry these settings to a function."""
@@ -85,6 +88,7 @@ _TYPES = {
     "fast_posts": bool,
     "trace": bool,
     "lanes": dict[str, Lane],
+    "rates": dict[str, Rate],
 }
 
 

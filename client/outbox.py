@@ -20,7 +20,7 @@ TRIES = 10
 PAUSE = 0.1
 PAUSE_LIMIT = 10.0
 """Seconds between tries: full jitter below 0.1 × 2^tries, at most 10."""
-RETRYABLE = frozenset({"ROOM_BUSY", "INTERNAL"})
+RETRYABLE = frozenset({"ROOM_BUSY", "RATE_LIMITED", "INTERNAL"})
 """Error codes after which the same request may succeed."""
 
 

@@ -1,7 +1,8 @@
 """A client's side of the conversation: frames in, events and frames out. No socket, no clock, no chance of its own.
 
 1. Requests carry a `clientId`; a request without an answer is sent again with the same one: after a reconnect, after
-   `ROOM_BUSY`, `INTERNAL` or API Gateway's own error, and when no answer comes in time. It is carried out once.
+   `ROOM_BUSY`, `RATE_LIMITED`, `INTERNAL` or API Gateway's own error, and when no answer comes in time. It is carried
+   out once.
 2. Joins, leaves and messages of a room stand in one line (in the recipe's dialect, those of all rooms), private
    messages to one user in another, and the next goes out when the one before is answered: only so is their order
    promised.

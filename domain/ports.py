@@ -13,6 +13,7 @@ from typing import Protocol
 
 from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
 from domain.policy import Needs
+from domain.rates import RateLimiter
 from domain.rooms import (
     Append,
     Connection,
@@ -368,3 +369,5 @@ class Ports:
     clock: Clock
     rules: Rules = field(default_factory=Rules)
     draw: random.Random = field(default_factory=random.Random)
+    limiter: RateLimiter = field(default_factory=lambda: RateLimiter({}))
+    """How often a client may ask, as far as this environment knows; by itself there is no limit."""

@@ -54,7 +54,7 @@ ERROR_CODES: Mapping[str, str] = {
     "ROOM_FULL": "the connection is in as many rooms as it may join",
     "USER_OFFLINE": "no such user was ever here",
     "ROOM_BUSY": "too many write to the room at once; send the same request again after `retryAfter`",
-    "RATE_LIMITED": "the user asks too much; send the same request again after `retryAfter`",
+    "RATE_LIMITED": "the user, or this connection, asks too often; send the same request again after `retryAfter`",
     "MUTED": "the user is muted in that room",
     "BANNED": "the user is banned from that room",
     "INTERNAL": "the service failed; send the same request again",

@@ -1,18 +1,20 @@
 """What a deployment is told: one frozen set of settings per stage, and how `-c NAME=VALUE` overrides them.
 
 `cdk deploy -c stage=prod -c lane.interactive.batch_size=5 -c alarm_email=ops@example.org`: every field of `Stage` is a
-name, and `lane.LANE.SETTING` is a lane's. Nonsense is refused at synth, by one sentence that names the setting.
+name, `lane.LANE.SETTING` is a lane's, and `rate.NAME` a row of the rates. Nonsense is refused at synth, by one sentence
+that names the setting.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from domain.errors import BadSetting
 from domain.lanes import LANES, Lane, override_lanes
+from domain.rates import RATES, Rate, override_rates
 from infra.packaging import ARCHITECTURES, PYTHONS
 
 __all__ = ["STAGES", "Stage", "check_mapping", "check_stage", "read_stage"]
@@ -24,6 +26,8 @@ class Stage:
 
     name: str
     lanes: Mapping[str, Lane]
+    rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
+    """How often a client may ask, by the memory of one environment."""
 
     quota: int = 10_000
     """What API Gateway grants the account in this Region, over all its APIs, posts included. Newer Regions: 2,500."""
@@ -107,14 +111,18 @@ def read_stage(context: Mapping[str, object]) -> Stage:
     name = asked.pop("stage", "dev")
     stage = replace(STAGES.get(name, STAGES["dev"]), name=name)
     of_lanes = [f"{it.removeprefix('lane.')}={value}" for it, value in asked.items() if it.startswith("lane.")]
-    own = {it: value for it, value in asked.items() if not it.startswith("lane.")}
-    kinds = {it.name: str(it.type) for it in fields(Stage) if it.name not in {"name", "lanes"}}
+    of_rates = [f"{it.removeprefix('rate.')}={value}" for it, value in asked.items() if it.startswith("rate.")]
+    own = {it: value for it, value in asked.items() if not it.startswith(("lane.", "rate."))}
+    kinds = {it.name: str(it.type) for it in fields(Stage) if it.name not in {"name", "lanes", "rates"}}
     for it in own:
         if it not in kinds:
-            raise BadSetting(f"setting '{it}': there is none; the settings are {', '.join(kinds)}, lane.LANE.SETTING")
+            raise BadSetting(
+                f"setting '{it}': there is none; the settings are {', '.join(kinds)}, lane.LANE.SETTING, rate.NAME"
+            )
     stage = replace(
         stage,
         lanes=override_lanes(stage.lanes, of_lanes),
+        rates=override_rates(stage.rates, of_rates),
         **{it: _READ[kinds[it]](it, value) for it, value in own.items()},
     )
     check_stage(stage)

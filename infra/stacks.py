@@ -73,6 +73,7 @@ class ServiceStack(Stack):
             shard_limit=stage.shard_limit,
             trace=stage.trace,
             lanes=stage.lanes,
+            rates=stage.rates,
         )
         functions = Functions(stage, prefix, bundle, settings, queues, api)
         BroadcastPipeline(self, "Broadcast", functions=functions, queues=queues)

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from adapters.settings import Settings
 from domain.lanes import LANES, Lane, check_lane
+from domain.rates import RATES, Rate
 from local.cloud import REGION, Cloud, Queues
 from local.event_source import EventSource
 from local.functions import Function
@@ -71,6 +72,7 @@ class Twin:
         code: Path | None = None,
         shard_limit: int = 1_000,
         emulator: str | None = None,
+        rates: Mapping[str, Rate] = RATES,
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
@@ -80,6 +82,7 @@ class Twin:
         `gateway.lose_disconnects` is changed. `code`: the folder with the functions' packages, instead of ours.
         `shard_limit`: members of a shard. `emulator`: the endpoint of one that runs already, which keeps what is stored
         and goes on when the twin ends, however that ends; without it the twin has one of its own.
+        `rates`: how often a client may ask.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -100,6 +103,7 @@ class Twin:
         self._gateway_class = gateway_class
         self._code = code
         self._shard_limit = shard_limit
+        self._rates = rates
         self._queues = Queues()
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
@@ -207,6 +211,7 @@ class Twin:
             shard_limit=self._shard_limit,
             trace=True,
             lanes=self.lanes,
+            rates=self._rates,
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)

@@ -36,6 +36,14 @@ def up(
     lane: Annotated[
         list[str] | None, typer.Option(help="A lane's setting, LANE.SETTING=NUMBER; may be given again.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PER_SECOND[/BURST]",
+            help="How often a client may ask: of connection, user, or a request's type; 0 is no limit; may be given"
+            " again.",
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(min=1, help="Requests a second that the gateway takes.")] = 10_000,
     burst: Annotated[float, typer.Option(min=1, help="Requests that it takes at once.")] = 5_000,
     reset: Annotated[bool, typer.Option("--reset", help="Forget what is stored.")] = False,
@@ -50,6 +58,7 @@ def up(
         auth=auth,
         workers=workers,
         lane_settings=lane or [],
+        limits=limit or [],
         rate=rate,
         burst=burst,
         reset=reset,

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from domain.errors import BadSetting
 from domain.lanes import LANES, override_lanes
+from domain.rates import RATES, override_rates
 from local.gateway import listen
 from local.twin import Twin
 
@@ -33,6 +34,7 @@ def serve(
     auth: str,
     workers: int | None,
     lane_settings: Sequence[str],
+    limits: Sequence[str] = (),
     rate: float,
     burst: float,
     reset: bool,
@@ -42,11 +44,20 @@ def serve(
     if auth != "demo":
         raise BadSetting(f"--auth {auth}: the twin knows demo so far; leave the option out")
     lanes = override_lanes(LANES, lane_settings)
+    rates = override_rates(RATES, limits)
     for it in (port, port + 1) if port else ():
         _check_free(it)
     with _state(port) as state:
         twin = Twin(
-            state=state, lanes=lanes, workers=workers, rate=rate, burst=burst, port=port, auth=auth, reset=reset
+            state=state,
+            lanes=lanes,
+            workers=workers,
+            rate=rate,
+            burst=burst,
+            port=port,
+            auth=auth,
+            reset=reset,
+            rates=rates,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(twin, as_json=as_json, until_eof=until_eof))

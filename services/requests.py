@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -67,8 +68,13 @@ USE_CASES: Mapping[type[Request], UseCase] = {
 
 
 async def answer(ports: Ports, connections: Connections, caller: Caller, frame: str) -> Answer:
-    """What answers `frame`: the use case's reply, or an `error` event. A bad request changes nothing."""
+    """What answers `frame`: the use case's reply, or an `error` event. A bad request changes nothing.
+
+    Who asks too often is refused before anything is read or written.
+    """
+    kind, client_id = request_head(frame)
     try:
+        _check_rate(ports, caller, kind)
         request = parse_request(frame)
         if type(request) in ACTS:
             return Answer(await moderate(ports, connections, caller, cast("Any", request)))
@@ -77,6 +83,11 @@ async def answer(ports: Ports, connections: Connections, caller: Caller, frame: 
         code, message, retry_after = error.code, error.message, error.retry_after
     except Unavailable:
         code, message, retry_after = "INTERNAL", "The service is short of breath; send the same request again", 1.0
-    kind, client_id = request_head(frame)
     event = Error(code=code, message=message, request=kind, client_id=client_id, retry_after=retry_after)
     return Answer(encode_event(event), code)
+
+
+def _check_rate(ports: Ports, caller: Caller, kind: str | None) -> None:
+    wait = ports.limiter.take(caller.connection, caller.user, kind, ports.clock.now() / 1000)
+    if wait:
+        raise Refused("RATE_LIMITED", "Too many requests at once; slow down", retry_after=math.ceil(wait * 1000) / 1000)

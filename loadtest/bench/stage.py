@@ -62,6 +62,7 @@ class _Stage:
             lanes=override_lanes(LANES, lane_settings),
             post_latency=self._draw_latency,
             gateway_class=SeatingGateway,
+            rates={},
         )
         self._state = state
         self._latency = 0.0

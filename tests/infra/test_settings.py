@@ -8,6 +8,7 @@ import pytest
 
 from domain.errors import BadSetting
 from domain.lanes import LANES
+from domain.rates import Rate
 from infra.settings import STAGES, Stage, check_stage, read_stage
 
 
@@ -43,10 +44,12 @@ def test_settings_are_overridden_by_name() -> None:
             "alarm_email": "ops@example.org",
             "lane.interactive.batch_size": "5",
             "lane.ephemeral.window": "1",
+            "rate.chat": "10/50",
             "lane.ephemeral.batch_size": "100",
         }
     )
     assert (stage.worker_memory, stage.protect, stage.alarm_email) == (3008, False, "ops@example.org")
+    assert stage.rates["chat"] == Rate(10, 50)
     assert stage.lanes["interactive"] == replace(LANES["interactive"], batch_size=5)
     assert stage.lanes["ephemeral"] == replace(LANES["ephemeral"], batch_size=100, window=1)
 
@@ -74,6 +77,8 @@ def test_settings_are_overridden_by_name() -> None:
         ({"lane.retry.timeout": "9.5"}, ["lane.retry.timeout=9.5", "whole seconds"]),
         ({"lane.slow.batch_size": "5"}, ["slow", "interactive"]),
         ({"lane.retry": "5"}, ["retry=5", "LANE.SETTING"]),
+        ({"rate.chat": "much"}, ["chat=much", "PER_SECOND"]),
+        ({"rate.shout": "1"}, ["shout=1", "connection"]),
         ({"quota": "2500"}, ["quota=2500", "ask for", "interactive_reserve"]),
         ({"lane.ephemeral.max_concurrency": "50"}, ["quota=10000", "(ephemeral)"]),
     ],
@@ -90,5 +95,5 @@ def test_nonsense_is_refused(context: dict[str, str], names: list[str]) -> None:
 def test_every_setting_says_what_it_is_for() -> None:
     """Each can be given by `-c`, and read back."""
     stage = STAGES["dev"]
-    given = {it.name: str(getattr(stage, it.name)) for it in fields(Stage) if it.name not in {"name", "lanes"}}
+    given = {it.name: str(getattr(stage, it.name)) for it in fields(Stage) if it.name not in {"name", "lanes", "rates"}}
     assert read_stage(given) == stage

@@ -11,6 +11,7 @@ from domain.events import EVENTS
 from domain.lanes import LANES
 from domain.policy import LEAST
 from domain.protocol import ERROR_CODES
+from domain.rates import RATES, Rate
 from domain.requests import REQUESTS
 from infra.settings import STAGES, Stage
 
@@ -78,8 +79,14 @@ def test_deployment_settings() -> None:
     """Every setting of a stage with its default, and no other; production's where it differs."""
     documented = rows("Stages and settings", (ROOT / "docs/deploy.md").read_text())
     dev, prod = STAGES["dev"], STAGES["prod"]
-    expected = {it.name: _default(getattr(dev, it.name), getattr(prod, it.name)) for it in fields(Stage)[2:]}
+    expected = {it.name: _default(getattr(dev, it.name), getattr(prod, it.name)) for it in fields(Stage)[3:]}
     assert {name: cells[0] for name, cells in documented.items()} == expected
+
+
+def test_rates() -> None:
+    """Every row with its rate and its burst, and no other."""
+    documented = rows("How often a client may ask", (ROOT / "docs/deploy.md").read_text())
+    assert {name: Rate(*map(float, cells)) for name, cells in documented.items()} == RATES
 
 
 def _default(dev: object, prod: object) -> str:

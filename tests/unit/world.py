@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
 from domain.ports import Ports
+from domain.rates import Rate, RateLimiter
 from domain.rooms import Dialect, Rules
 from pipeline.batch import Worker
 from pipeline.known import KnownMembers
@@ -33,6 +35,7 @@ class World:
         shard_limit: int = 1_000,
         *,
         trace: bool = False,
+        rates: Mapping[str, Rate] = MappingProxyType({}),
         **lane_settings: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -42,7 +45,9 @@ class World:
         self.sockets = MemoryConnections()
         self.rules = Rules(roster_limit=roster_limit, shard_limit=shard_limit, trace=trace)
         roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
-        self.ports = Ports(self.store, self.queue, roster, self.clock, self.rules, random.Random(seed))
+        self.ports = Ports(
+            self.store, self.queue, roster, self.clock, self.rules, random.Random(seed), RateLimiter(rates)
+        )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0
         self.counts: dict[str, int] = {}

@@ -164,6 +164,7 @@ def test_a_message_waits_for_the_join() -> None:
     "refusal",
     [
         event("error", code="ROOM_BUSY", message="", request="chat", clientId="id-1", retryAfter=2),
+        event("error", code="RATE_LIMITED", message="", request="chat", clientId="id-1", retryAfter=2),
         event("error", code="INTERNAL", message="", request="chat", clientId="id-1"),
         GATEWAY_ERROR,
     ],
@@ -177,7 +178,7 @@ def test_a_refusal_that_will_pass_is_tried_again(refusal: str) -> None:
     assert talk.asked() == []
     due = talk.session.due()
     assert due is not None
-    assert due > talk.now + (2 if "ROOM_BUSY" in refusal else 0)
+    assert due > talk.now + (2 if "retryAfter" in refusal else 0)
     talk.session.tick(due)
     assert talk.ask() == first
 

@@ -387,6 +387,16 @@ class DynamoStore(RoomStore):
             *self._to_need(needs, now),
         ]
 
+    async def set_last_room(self, connection: str, room: str, read: str) -> None:
+        with suppress(Conflict):
+            await self._tables.update(
+                self._connections,
+                rows.connection_key(connection),
+                "SET lastRoom = :room",
+                named(room=room, read=read),
+                condition="lastRoom = :read",
+            )
+
     async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
         return await self._count(
             key,

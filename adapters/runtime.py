@@ -80,6 +80,8 @@ class Runtime:
                 open_rooms=settings.open_rooms,
                 roster_limit=settings.roster_limit,
                 shard_limit=settings.shard_limit,
+                max_connections_per_user=settings.max_connections_per_user,
+                max_members=settings.max_members,
                 trace=settings.trace,
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))

@@ -45,6 +45,10 @@ class Settings:
     """Whether the first join makes a room that nobody created."""
     roster_limit: int = 50
     """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
+    max_connections_per_user: int = 100
+    """0: as many as they like."""
+    max_members: int = 0
+    """Of a room. 0: as many as come."""
     fast_posts: bool = True
     """Whether posts go past the AWS client, for a quarter of its CPU; else each is a `post_to_connection`."""
     shard_limit: int = 1_000
@@ -85,6 +89,8 @@ _TYPES = {
     "open_rooms": bool,
     "roster_limit": int,
     "shard_limit": int,
+    "max_connections_per_user": int,
+    "max_members": int,
     "fast_posts": bool,
     "trace": bool,
     "lanes": dict[str, Lane],

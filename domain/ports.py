@@ -176,6 +176,10 @@ class RoomStore(Protocol):
         """
         ...
 
+    async def set_last_room(self, connection: str, room: str, read: str) -> None:
+        """Say that the connection joined `room` last, if its row still says `read`: of a join that was taken back."""
+        ...
+
     async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
         """Add `joined` (0 for who was a member already) to the shard's count, raise its version, note that the room has
         so many `shards`, and let a shard that was never served start at `head`. The new count."""

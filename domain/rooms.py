@@ -71,6 +71,7 @@ __all__ = [
     "is_stranger",
     "lease_end",
     "listing_of",
+    "members_limit",
     "needs_of",
     "rank_in",
     "should_grow",
@@ -107,6 +108,10 @@ class Rules:
     open_rooms: bool = True
     """Whether the first join makes a room that nobody created."""
     max_rooms_per_connection: int = 50
+    max_connections_per_user: int = 100
+    """0: as many as they like."""
+    max_members: int = 0
+    """Of any room. 0: as many as come."""
     roster_limit: int = 50
     """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
     shard_limit: int = 1_000
@@ -408,6 +413,13 @@ def audited(room: str) -> str:
 def needs_of(action: Action, room: Room, user: str, groups: Collection[str]) -> Needs | None:
     """What the room has to say of the user when the action is carried out; None where it need say nothing."""
     return needs(action, room.room, user, room.profile.visibility, room.profile.default_role, groups)
+
+
+def members_limit(room: Room, rules: Rules) -> int:
+    """How many members the room may have; 0: any number. An inbox's are its user's connections."""
+    if is_inbox(room.room):
+        return rules.max_connections_per_user
+    return min((it for it in (room.profile.max_members, rules.max_members) if it), default=0)
 
 
 def is_small(count: Count, rules: Rules) -> bool:

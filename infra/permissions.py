@@ -27,7 +27,8 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "authorizer": {},
     "connect": {
         "connections": ("Query", "PutItem", "DeleteItem"),
-        "rooms": ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        # Query: whom a room that seems full really has.
+        "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
     },
     "disconnect": _PURGE,
     "message": {

@@ -44,6 +44,10 @@ class Stage:
     """Members up to which a room is told who comes and goes."""
     shard_limit: int = 1_000
     """Members of a shard: one worker's round. From four fifths of it on a join doubles the room's shards."""
+    max_connections_per_user: int = 100
+    """0: as many as they like."""
+    max_members: int = 0
+    """Of any room. 0: as many as come."""
 
     architecture: str = "arm64"
     """A fifth cheaper than x86_64 for the same milliseconds."""
@@ -93,6 +97,8 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "interactive_reserve": (1, 1_000_000),
     "roster_limit": (0, 10_000),
     "shard_limit": (10, 10_000),
+    "max_connections_per_user": (0, 1_000),
+    "max_members": (0, 1_000_000),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),

@@ -71,6 +71,8 @@ class ServiceStack(Stack):
             open_rooms=stage.open_rooms,
             roster_limit=stage.roster_limit,
             shard_limit=stage.shard_limit,
+            max_connections_per_user=stage.max_connections_per_user,
+            max_members=stage.max_members,
             trace=stage.trace,
             lanes=stage.lanes,
             rates=stage.rates,

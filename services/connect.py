@@ -14,7 +14,7 @@ from services.sessions import connect
 
 __all__ = ["handler"]
 
-STATUS = {"BAD_REQUEST": 400, "UNAUTHENTICATED": 401}
+STATUS = {"BAD_REQUEST": 400, "UNAUTHENTICATED": 401, "TOO_MANY_CONNECTIONS": 429}
 """Error code → HTTP status of a refused handshake; every other code is 403."""
 
 

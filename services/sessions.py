@@ -40,6 +40,7 @@ from domain.rooms import (
 from services.caller import Caller
 from services.history import PAGE_BYTES, fitting
 from services.patience import Patience
+from services.places import check_place
 
 __all__ = ["connect", "disconnect", "join_room", "last_room", "leave_room"]
 
@@ -224,6 +225,8 @@ async def _enter(
         if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
             await _leave(ports, connection.connection, room.room)
             raise Refused("ROOM_NOT_FOUND", "Room not found")
+        if count is not None:
+            await check_place(ports, connection, now_there, count, room_ids)
         if count is not None and should_grow(now_there, count, ports.rules, now):
             await _grow(ports, now_there, now)
         entered.append(_Entered(now_there, key, member, count))

@@ -221,6 +221,12 @@ class MemoryStore(RoomStore):
             self._connections[member.connection] = replace(row, last_room=key.room)
             self._put_join(member, key)
 
+    async def set_last_room(self, connection: str, room: str, read: str) -> None:
+        async with self._single_write(("connection", connection)):
+            row = self._connections.get(connection)
+            if row is not None and row.last_room == read:
+                self._connections[connection] = replace(row, last_room=room)
+
     async def count_join(self, key: ShardKey, head: int, shards: int = 1, *, joined: int = 1) -> Count:
         await self._answer()
         self._shards_known[key] = shards

@@ -78,6 +78,18 @@ async def test_a_further_join_keeps_the_lease(stage: StoreStage) -> None:
     assert session.connection == stage.connected(last_room=stage.inbox.room)
 
 
+async def test_a_join_that_is_taken_back(stage: StoreStage) -> None:
+    """The room joined last is another again, unless a later join has changed it; no connection is brought back."""
+    await stage.connect()
+    await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, None, NOW)
+    await stage.store.set_last_room(stage.connection, "lost", "another")
+    assert (await stage.store.session(stage.connection)).connection == stage.connected(last_room=stage.inbox.room)
+    await stage.store.set_last_room(stage.connection, "before", stage.inbox.room)
+    assert (await stage.store.session(stage.connection)).connection == stage.connected(last_room="before")
+    await stage.store.set_last_room("never", "before", "before")
+    assert await stage.store.session("never") == Session(None, [])
+
+
 async def test_the_last_minute_done_is_remembered(stage: StoreStage) -> None:
     """For each bucket; before the first there is none."""
     bucket = 1_000 + stage.number

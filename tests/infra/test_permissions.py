@@ -21,7 +21,7 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
     "authorizer": [],
     "connect": [
         ("Query PutItem DeleteItem", "connections"),
-        ("GetItem BatchGetItem PutItem UpdateItem DeleteItem ConditionCheckItem", "rooms"),
+        ("GetItem BatchGetItem Query PutItem UpdateItem DeleteItem ConditionCheckItem", "rooms"),
     ],
     "disconnect": PURGED,
     "message": [

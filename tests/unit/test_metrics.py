@@ -340,3 +340,14 @@ def test_refusals_count_by_code(deployment: Deployment) -> None:
     assert refused["statusCode"] == 400
     assert deployment.values("HandshakesRefused") == [1, 1]
     assert deployment.values("Connects") == [1]
+
+
+def test_one_connection_too_many_is_a_429(deployment: Deployment) -> None:
+    """As the status of the handshake; counted among the refused."""
+    deployment.world = World(max_connections_per_user=1)
+    first, second = (deployment.connect(it, "userId=ada") for it in ("ada-1", "ada-2"))
+    assert first is not None
+    assert second is not None
+    assert (first["statusCode"], second["statusCode"]) == (200, 429)
+    assert second["body"].endswith("as you may: 1")
+    assert deployment.values("HandshakesRefused") == [1]

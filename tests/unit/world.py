@@ -35,6 +35,8 @@ class World:
         shard_limit: int = 1_000,
         *,
         trace: bool = False,
+        max_members: int = 0,
+        max_connections_per_user: int = 100,
         rates: Mapping[str, Rate] = MappingProxyType({}),
         **lane_settings: Any,
     ) -> None:
@@ -43,7 +45,13 @@ class World:
         self.store = MemoryStore()
         self.queue = MemoryQueue(self.clock, self.lanes, random.Random(seed))
         self.sockets = MemoryConnections()
-        self.rules = Rules(roster_limit=roster_limit, shard_limit=shard_limit, trace=trace)
+        self.rules = Rules(
+            roster_limit=roster_limit,
+            shard_limit=shard_limit,
+            trace=trace,
+            max_members=max_members,
+            max_connections_per_user=max_connections_per_user,
+        )
         roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
         self.ports = Ports(
             self.store, self.queue, roster, self.clock, self.rules, random.Random(seed), RateLimiter(rates)

@@ -44,6 +44,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("LeasesEnded", _COUNT, _API, "connections ended because they were not heard of"),
         Metric("Requests", _COUNT, _API, "requests answered, the refused ones among them"),
         Metric("RequestsRefused", _COUNT, _CODE, "requests answered with an error, by its code"),
+        Metric("ReviewsFailed", _COUNT, _API, "messages that the deployment's own review raised for, or was late with"),
         Metric("AckLatency", _MS, _API, "from the gateway's receipt of a message to its `ack`"),
         Metric("EntriesServed", _COUNT, _LANE, "log entries, counted once for each shard and round"),
         Metric("Deliveries", _COUNT, _LANE, "log entries handed to members' sockets: each once for each member"),

@@ -49,6 +49,12 @@ class Settings:
     """0: as many as they like."""
     max_members: int = 0
     """Of a room. 0: as many as come."""
+    review: str = ""
+    """MODULE:FUNCTION that every message is reviewed by; empty: none."""
+    review_words: str = ""
+    """Words, with commas between them, for which a message is refused instead."""
+    review_fails: str = "closed"
+    """What becomes of a message that can't be reviewed: `open` stores it, `closed` has its client send it again."""
     fast_posts: bool = True
     """Whether posts go past the AWS client, for a quarter of its CPU; else each is a `post_to_connection`."""
     shard_limit: int = 1_000

@@ -41,6 +41,7 @@ __all__ = [
     "Identity",
     "Ports",
     "Principal",
+    "Review",
     "RoomStore",
     "Roster",
 ]
@@ -363,6 +364,15 @@ class Identity(Protocol):
         ...
 
 
+class Review(Protocol):
+    """What a deployment has every message looked at by before it is stored."""
+
+    async def review(self, room: str, user: str, text: str) -> str:
+        """The text to store, which may be another one; `Refused` with REJECTED where it may not be stored, or with
+        INTERNAL where that could not be found out."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The world, handed to every use case. Who posts to sockets is handed `Connections` beside it."""
@@ -375,3 +385,4 @@ class Ports:
     draw: random.Random = field(default_factory=random.Random)
     limiter: RateLimiter = field(default_factory=lambda: RateLimiter({}))
     """How often a client may ask, as far as this environment knows; by itself there is no limit."""
+    review: Review | None = None

@@ -45,6 +45,7 @@ ERROR_CODES: Mapping[str, str] = {
     "BAD_REQUEST": "a field is missing, unknown, or of the wrong form",
     "UNKNOWN_TYPE": "there is no such request type",
     "EMPTY_MESSAGE": "the message holds nothing but white space",
+    "REJECTED": "the deployment's review refused the message; `message` says why",
     "TOO_LARGE": f"the message is longer than {MESSAGE_LIMIT // 1024} KB",
     "UNAUTHENTICATED": "the credential is missing or not accepted",
     "FORBIDDEN": "this user may not do that now",

@@ -191,6 +191,14 @@ def _of_api(watched: Watched) -> Iterator[Alarm]:
         "them again.",
         "Look at throttles and errors of the tables and queues, then at the Region's health.",
     )
+    yield Alarm(
+        "requests-unreviewed",
+        watched.own("ReviewsFailed", period=FIVE_MINUTES),
+        5,
+        "Five messages in five minutes could not be reviewed: the deployment's own review raised, or was late. With "
+        "review_fails=open they were stored as they were, with closed their clients send them again.",
+        f"Read the kind of error in the log of {watched.prefix}-message, and mend the function in hooks/.",
+    )
 
 
 def _share(watched: Watched, lane: str, part: str) -> cloudwatch.MathExpression:

@@ -38,6 +38,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """What Lambda runs, from the oldest that this project takes."""
 PACKAGES = ("adapters", "domain", "pipeline", "services")
 """Ours, that a function imports."""
+HOOKS = "hooks"
+"""The operator's own, which ships where there is one."""
 SERVICES = ("apigatewaymanagementapi", "dynamodb", "sqs", "xray")
 """Whose API descriptions ship, of botocore's four hundred. The X-Ray SDK makes its client when it is imported."""
 SHIPS: Sequence[tuple[str, bool]] = (
@@ -214,7 +216,7 @@ def _third_parties(wheels: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _ours(project: Path) -> Iterator[tuple[str, bytes]]:
-    for package in PACKAGES:
+    for package in (*PACKAGES, HOOKS):
         for path in (project / package).rglob("*.py"):
             yield path.relative_to(project).as_posix(), path.read_bytes()
 

@@ -48,6 +48,12 @@ class Stage:
     """0: as many as they like."""
     max_members: int = 0
     """Of any room. 0: as many as come."""
+    review: str = ""
+    """MODULE:FUNCTION that every message is reviewed by, e.g. of a module in `hooks/`."""
+    review_words: str = ""
+    """Words, with commas between them, for which a message is refused instead."""
+    review_fails: str = "closed"
+    """What becomes of a message that can't be reviewed: `open` stores it, `closed` has its client send it again."""
 
     architecture: str = "arm64"
     """A fifth cheaper than x86_64 for the same milliseconds."""
@@ -85,6 +91,7 @@ STAGES: Mapping[str, Stage] = {
 
 _CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "auth": ("demo",),
+    "review_fails": ("closed", "open"),
     "architecture": tuple(ARCHITECTURES),
     "python": PYTHONS,
     "log_retention_days": (1, 7, 14, 30, 90, 365),
@@ -104,6 +111,8 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "api_timeout": (3, 29),
     "tick_timeout": (10, 900),
 }
+WORDS_LIMIT = 1_000
+"""Bytes: all the settings of a function have room for 4 KB (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -151,9 +160,21 @@ def check_stage(stage: Stage) -> None:
         raise BadSetting(
             f"setting management_endpoint={stage.management_endpoint}: write a URL without a slash at its end"
         )
+    _check_review(stage)
     for lane in stage.lanes.values():
         check_mapping(lane)
     _check_quota(stage)
+
+
+def _check_review(stage: Stage) -> None:
+    if not re.fullmatch(r"(\w+(\.\w+)*:\w+)?", stage.review):
+        raise BadSetting(f"setting review={stage.review}: write MODULE:FUNCTION, e.g. hooks.language:review")
+    if stage.review and stage.review_words:
+        raise BadSetting("settings review and review_words: only one of them can be; have the function look for words")
+    if len(stage.review_words.encode()) > WORDS_LIMIT:
+        raise BadSetting(
+            f"setting review_words: it has more than {WORDS_LIMIT} bytes; have a function in hooks/ look for words"
+        )
 
 
 def check_mapping(lane: Lane) -> None:

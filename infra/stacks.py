@@ -74,6 +74,9 @@ class ServiceStack(Stack):
             max_connections_per_user=stage.max_connections_per_user,
             max_members=stage.max_members,
             trace=stage.trace,
+            review=stage.review,
+            review_words=stage.review_words,
+            review_fails=stage.review_fails,
             lanes=stage.lanes,
             rates=stage.rates,
         )

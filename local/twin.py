@@ -10,6 +10,7 @@ sockets ── Gateway ── authorizer, connect, disconnect, message (environm
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections import Counter
@@ -44,6 +45,8 @@ WORKER = "pipeline.worker:handler"
 NICENESS = {"bulk": 15}
 """Lane → its workers' niceness. On AWS each environment has a processor of its own; here they share a few, and the
 kernel would give a large room's workers what all small rooms together need."""
+PROJECT = Path(__file__).resolve().parents[1]
+"""Where an operator's `hooks/` are."""
 PREFIX = "roomcast"
 """Of the names of tables and queues."""
 STAGE = "dev"
@@ -73,6 +76,9 @@ class Twin:
         shard_limit: int = 1_000,
         emulator: str | None = None,
         rates: Mapping[str, Rate] = RATES,
+        review: str = "",
+        review_words: str = "",
+        review_fails: str = "closed",
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
@@ -82,7 +88,8 @@ class Twin:
         `gateway.lose_disconnects` is changed. `code`: the folder with the functions' packages, instead of ours.
         `shard_limit`: members of a shard. `emulator`: the endpoint of one that runs already, which keeps what is stored
         and goes on when the twin ends, however that ends; without it the twin has one of its own.
-        `rates`: how often a client may ask.
+        `rates`: how often a client may ask. `review`, `review_words`, `review_fails`: as in `adapters/settings.py`; the
+        functions find modules in the project's folder, as `hooks/`.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -104,6 +111,9 @@ class Twin:
         self._code = code
         self._shard_limit = shard_limit
         self._rates = rates
+        self._review = review
+        self._review_words = review_words
+        self._review_fails = review_fails
         self._queues = Queues()
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
@@ -212,6 +222,9 @@ class Twin:
             trace=True,
             lanes=self.lanes,
             rates=self._rates,
+            review=self._review,
+            review_words=self._review_words,
+            review_fails=self._review_fails,
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)
@@ -247,7 +260,11 @@ class Twin:
         logs = self._state / "logs"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
-        endpoint = {"AWS_ENDPOINT_URL": self.cloud.endpoint}
+        behind = os.environ.get("PYTHONPATH")
+        variables = {
+            "AWS_ENDPOINT_URL": self.cloud.endpoint,
+            "PYTHONPATH": os.pathsep.join([*([behind] if behind else []), str(PROJECT)]),
+        }
 
         def add(
             name: str, handler: str, settings: Settings, timeout: float, environments: int, niceness: int = 0
@@ -255,7 +272,7 @@ class Twin:
             self.functions[name] = Function(
                 name,
                 handler,
-                settings.as_environment() | endpoint,
+                settings.as_environment() | variables,
                 timeout=timeout,
                 max_concurrency=environments,
                 log=logs / f"{name}.log",

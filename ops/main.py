@@ -44,6 +44,13 @@ def up(
             " again.",
         ),
     ] = None,
+    review: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="What reviews messages, e.g. hooks.language:review.")
+    ] = "",
+    review_words: Annotated[str, typer.Option(help="Words that no message may have in it, with commas.")] = "",
+    review_fails: Annotated[
+        str, typer.Option(help="What becomes of a message that can't be reviewed: closed or open.")
+    ] = "closed",
     rate: Annotated[float, typer.Option(min=1, help="Requests a second that the gateway takes.")] = 10_000,
     burst: Annotated[float, typer.Option(min=1, help="Requests that it takes at once.")] = 5_000,
     reset: Annotated[bool, typer.Option("--reset", help="Forget what is stored.")] = False,
@@ -59,6 +66,9 @@ def up(
         workers=workers,
         lane_settings=lane or [],
         limits=limit or [],
+        review=review,
+        review_words=review_words,
+        review_fails=review_fails,
         rate=rate,
         burst=burst,
         reset=reset,

@@ -35,6 +35,9 @@ def serve(
     workers: int | None,
     lane_settings: Sequence[str],
     limits: Sequence[str] = (),
+    review: str = "",
+    review_words: str = "",
+    review_fails: str = "closed",
     rate: float,
     burst: float,
     reset: bool,
@@ -45,6 +48,10 @@ def serve(
         raise BadSetting(f"--auth {auth}: the twin knows demo so far; leave the option out")
     lanes = override_lanes(LANES, lane_settings)
     rates = override_rates(RATES, limits)
+    if review and review_words:
+        raise BadSetting("--review and --review-words: only one of them can be; have the function look for words")
+    if review_fails not in {"open", "closed"}:
+        raise BadSetting(f"--review-fails {review_fails}: it must be open or closed")
     for it in (port, port + 1) if port else ():
         _check_free(it)
     with _state(port) as state:
@@ -58,6 +65,9 @@ def serve(
             auth=auth,
             reset=reset,
             rates=rates,
+            review=review,
+            review_words=review_words,
+            review_fails=review_fails,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(twin, as_json=as_json, until_eof=until_eof))

@@ -10,7 +10,7 @@ from domain.ports import Ports
 from domain.requests import ChatMessage
 from domain.rooms import Append, Entry, Sender, Sending, check_may_send
 from services.caller import Caller
-from services.sending import Draft, commit, new_message_id, refuse_large
+from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 from services.sessions import last_room
 
 __all__ = ["send_chat"]
@@ -36,8 +36,14 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
     if request.mentions:
         body["mentions"] = request.mentions
 
+    text: str | None = None
+
     async def draft(sending: Sending, now: int) -> Draft:
+        nonlocal text
         room, membership, needs = check_may_send(sending, room_id, caller.user, caller.groups, now)
+        if text is None:
+            text = await reviewed(ports, room_id, caller.user, request.message)
+            body["message"] = text
         entry = Entry(seq=room.head + 1, type="chat", at=now, sender=caller.user, body=body)
         ack = Ack(
             client_id=request.client_id,

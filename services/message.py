@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from adapters.observability import emit, emit_refusal, logger, metrics, tracer
@@ -10,6 +11,7 @@ from domain.events import Ack
 from domain.ports import Connections
 from services.caller import read_caller
 from services.requests import answer
+from services.review import plugged_review
 
 __all__ = ["handler"]
 
@@ -42,7 +44,9 @@ class _Sockets(Connections):
 
 
 async def _respond(environment: Runtime, event: dict[str, Any]) -> bytes:
-    ports = await environment.ports()
+    settings = environment.settings
+    review = plugged_review(settings.review, settings.review_words, settings.review_fails)
+    ports = replace(await environment.ports(), review=review)
     frame, refused = await answer(ports, _Sockets(environment), read_caller(event), event.get("body") or "")
     emit("Requests", 1)
     if refused is not None:

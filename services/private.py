@@ -8,7 +8,7 @@ from domain.ports import Ports
 from domain.requests import REQUESTS, SendPrivateMessage, request_type
 from domain.rooms import Append, Entry, Room, Sender, Sending, ShardKey, check_may_send, inbox_of
 from services.caller import Caller
-from services.sending import Draft, commit, new_message_id, refuse_large
+from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 
 __all__ = ["send_private_message"]
 
@@ -30,11 +30,17 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
         "message": request.message,
     }
 
+    text: str | None = None
+
     async def draft(sending: Sending, now: int) -> Draft:
         target = sending.rooms.get(theirs)
         if target is None:
             raise Refused("USER_OFFLINE", "Target user not found or offline")
+        nonlocal text
         inbox, membership, needs = check_may_send(sending, own, caller.user, caller.groups, now)
+        if text is None:
+            text = await reviewed(ports, theirs, caller.user, request.message)
+            body["message"] = text
         # Who writes to themselves has one inbox, and one entry.
         copy = body if request.client_id is None else {**body, "clientId": request.client_id}
         appends = [Append(inbox, _entry(inbox, caller, copy, now, caller.connection))]

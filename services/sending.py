@@ -29,6 +29,7 @@ __all__ = [
     "new_message_id",
     "once_key",
     "refuse_large",
+    "reviewed",
 ]
 
 BUSY_AFTER = 2.0
@@ -113,6 +114,15 @@ async def _ring(ports: Ports, rings: Sequence[Ring], stored_at: int | UnsetType 
 def new_message_id(ports: Ports) -> str:
     """32 hexadecimal digits."""
     return f"{ports.draw.getrandbits(128):032x}"
+
+
+async def reviewed(ports: Ports, room: str, user: str, text: str) -> str:
+    """The text to store, once the deployment's review has seen it; `Refused` where it may not be.
+
+    For the first draft of a request alone: after that of one that was carried out before, whose reply stands whatever
+    the review says now, and not again after every conflict.
+    """
+    return text if ports.review is None else await ports.review.review(room, user, text)
 
 
 def refuse_large(message: str) -> None:

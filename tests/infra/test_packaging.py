@@ -55,6 +55,18 @@ def make_wheel(project: Path, content: str) -> None:
     )
 
 
+def test_hooks_ship_where_there_are_any(project: Path) -> None:
+    """The operator's modules, beside ours, and another zip than without them."""
+    fetch(*DEPLOYED, project=project)
+    without = bundle(*DEPLOYED, project=project)
+    (project / "hooks").mkdir()
+    (project / "hooks/language.py").write_text("WORDS = 1\n")
+    (project / "hooks/words.txt").write_text("no code")
+    assert without != bundle(*DEPLOYED, project=project)
+    shipped = contents(bundle(*DEPLOYED, project=project))
+    assert set(shipped) - set(contents(without)) == {"hooks/language.py"}
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     """Wherever the project is, whenever its files were written, and whatever their modes are."""
     bundle(*DEPLOYED)  # or the remedy

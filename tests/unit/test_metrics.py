@@ -9,6 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -141,6 +142,8 @@ def everything_happens(here: Deployment) -> None:
     here.send("ada", {"type": "chat", "message": SECRET})
     here.send("ada", {"type": "ping"})
     here.send("ada", f"{{{SECRET}")
+    here.settings = replace(here.settings, review="math:sqrt", review_fails="open")  # which raises, as any may
+    here.send("ada", {"type": "chat", "message": SECRET})
     world.sockets.drop("bob")
     world.sockets.fail_next("cid", Throttled("429"))
     world.sockets.fail_next("eve", PostFailed("503"))

@@ -54,6 +54,7 @@ async def server() -> AsyncIterator[RoomServer]:
         (["up", "--auth", "cognito"], "--auth cognito: the twin knows demo so far"),
         (["up", "--lane", "interactive.batch_size=11"], "a FIFO queue gives at most 10"),
         (["up", "--lane", "nonsense"], "write it as LANE.SETTING=NUMBER"),
+        (["up", "--review-fails", "ajar"], "--review-fails ajar: it must be open or closed"),
         (["up", "--limit", "shout=1"], "rate 'shout=1': there is no row 'shout'"),
         (
             ["loadtest", "--rooms", "9", "--clients", "3"],

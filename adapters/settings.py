@@ -55,6 +55,8 @@ class Settings:
     """Words, with commas between them, for which a message is refused instead."""
     review_fails: str = "closed"
     """What becomes of a message that can't be reviewed: `open` stores it, `closed` has its client send it again."""
+    review_services: bool = False
+    """Whether what servers publish is reviewed, too."""
     fast_posts: bool = True
     """Whether posts go past the AWS client, for a quarter of its CPU; else each is a `post_to_connection`."""
     shard_limit: int = 1_000
@@ -97,6 +99,7 @@ _TYPES = {
     "shard_limit": int,
     "max_connections_per_user": int,
     "max_members": int,
+    "review_services": bool,
     "fast_posts": bool,
     "trace": bool,
     "lanes": dict[str, Lane],

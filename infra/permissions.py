@@ -36,6 +36,12 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
         "messages": ("BatchGetItem", "Query", "PutItem", "ConditionCheckItem"),
     },
+    "publish": {
+        # Of a service there is no connection; the read of all that a send depends on asks for one all the same.
+        "connections": ("BatchGetItem", *_PURGE["connections"]),
+        "rooms": ("GetItem", "BatchGetItem", "Query", *_PURGE["rooms"]),
+        "messages": ("BatchGetItem", "PutItem"),
+    },
     "tick": {
         "connections": ("GetItem", "Query", "PutItem", "DeleteItem"),
         "rooms": _PURGE["rooms"],
@@ -61,6 +67,7 @@ SENDS: Mapping[str, Sequence[str]] = {
     "connect": ("ephemeral",),
     "disconnect": ("ephemeral",),
     "message": ("interactive", "bulk", "ephemeral"),
+    "publish": ("interactive", "bulk", "ephemeral"),
     "tick": ("ephemeral",),
     "interactive": ("retry", "ephemeral"),
     "bulk": ("bulk", "retry", "ephemeral"),
@@ -74,6 +81,7 @@ WORKS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility
 
 SOCKETS: Mapping[str, Sequence[str]] = {
     "message": ("DELETE",),  # who is kicked
+    "publish": ("DELETE",),
     "tick": ("DELETE",),
     "interactive": ("POST",),
     "bulk": ("POST",),

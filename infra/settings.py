@@ -54,6 +54,10 @@ class Stage:
     """Words, with commas between them, for which a message is refused instead."""
     review_fails: str = "closed"
     """What becomes of a message that can't be reviewed: `open` stores it, `closed` has its client send it again."""
+    review_services: bool = False
+    """Whether what servers publish is reviewed, too."""
+    publish_url: bool = False
+    """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 
     architecture: str = "arm64"
     """A fifth cheaper than x86_64 for the same milliseconds."""

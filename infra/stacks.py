@@ -13,6 +13,7 @@ from aws_cdk import aws_apigatewayv2 as apigateway
 from constructs import Construct
 
 from adapters.settings import Settings, table_names
+from infra.backend import Backend
 from infra.broadcast_pipeline import BroadcastPipeline
 from infra.broadcast_queues import BroadcastQueues
 from infra.functions import Functions
@@ -77,15 +78,17 @@ class ServiceStack(Stack):
             review=stage.review,
             review_words=stage.review_words,
             review_fails=stage.review_fails,
+            review_services=stage.review_services,
             lanes=stage.lanes,
             rates=stage.rates,
         )
         functions = Functions(stage, prefix, bundle, settings, queues, api)
         BroadcastPipeline(self, "Broadcast", functions=functions, queues=queues)
         workers = [functions.made[it] for it in stage.lanes]
+        backend = Backend(self, "Backend", functions=functions)
         routes = WebSocketRoutes(self, "Routes", api=api, functions=functions, prefix=prefix)
         # A worker reads what the version before its own wrote, so the workers are updated before who writes jobs.
-        for it in ("connect", "disconnect", "message"):
+        for it in ("connect", "disconnect", "message", "publish"):
             functions.made[it].node.add_dependency(*workers)
         observability = Observability(
             self,
@@ -103,6 +106,8 @@ class ServiceStack(Stack):
             "WebSocketUrl": routes.stage.url,
             "ManagementUrl": f"{endpoint}/{stage.name}",
             "DashboardUrl": observability.dashboard_url,
+            "PublishFunction": functions.made["publish"].function_name,
+            **({"PublishUrl": backend.url.url} if backend.url is not None else {}),
             **{f"{lane.title()}Queue": it.queue_name for lane, it in queues.queues.items()},
             **{f"{lane.title()}DeadLetterQueue": it.queue_name for lane, it in queues.dead_letter_queues.items()},
         }

@@ -12,7 +12,7 @@ import json
 import logging
 import resource
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,7 +27,7 @@ from adapters.runtime import SystemClock
 from domain.errors import BadSetting
 from domain.ports import Clock
 from local.api_events import Upgrade, connection_context, disconnect_event, message_event, new_id
-from local.functions import InvocationFailed
+from local.functions import InvocationFailed, Invoke
 from local.handshake import INTEGRATION_SECONDS, Integration, IntegrationTimeout, Refusal, admit, failure, invoke
 from local.management import Management, PostTally
 from local.sockets import (
@@ -110,11 +110,13 @@ class Gateway:
         lose_disconnects: bool = False,
         clock: Clock | None = None,
         status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+        functions: Mapping[str, Invoke] | None = None,
     ) -> None:
         """`ws` and `http` come from `listen`, and are closed by `stop`.
 
         `integration_timeout`: seconds for a function to answer, a stage's setting between 0.05 and 29.
-        `post_latency` gives the seconds that the next post takes; `status` what `GET /twin` answers.
+        `post_latency` gives the seconds that the next post takes; `status` what `GET /twin` answers; `functions` those
+        that may be invoked over HTTP, by name.
         """
         self.lose_disconnects = lose_disconnects
         """Whether `$disconnect` never comes; may be changed at any time."""
@@ -130,7 +132,7 @@ class Gateway:
         self._bucket = TokenBucket(rate, burst, self._clock)
         self._status = status or self._own_status
         self._management = Management(
-            stage, self, page=lambda: self.ws_url, status=self._status, post_latency=post_latency
+            stage, self, page=lambda: self.ws_url, status=self._status, post_latency=post_latency, functions=functions
         )
         self._connections: dict[str, GatewayConnection] = {}
         self._pending: dict[ServerConnection, asyncio.Task[Any]] = {}

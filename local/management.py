@@ -1,16 +1,20 @@
-"""API Gateway's `@connections`, and the twin's page, over HTTP. Signatures are asked for but not verified."""
+"""API Gateway's `@connections`, Lambda's Invoke, and the twin's page, over HTTP. Signatures are asked for but not
+verified."""
 
 from __future__ import annotations
 
 import asyncio
 import html
 import json
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from aiohttp import web
+
+from local.functions import FunctionError, InvocationFailed, Invoke
 
 __all__ = ["PAYLOAD_LIMIT", "Management", "PostTally", "Sockets"]
 
@@ -59,14 +63,17 @@ class Management:
         page: Callable[[], str],
         status: Callable[[], Awaitable[dict[str, Any]]],
         post_latency: Callable[[], float] | None = None,
+        functions: Mapping[str, Invoke] | None = None,
     ) -> None:
-        """`post_latency`: seconds that the next post takes before it is answered."""
+        """`post_latency`: seconds that the next post takes before it is answered. `functions`: name → what may be
+        invoked."""
         self.posts = PostTally()
         self._prefix = f"/{stage}/@connections/"
         self._sockets = sockets
         self._page = page
         self._status = status
         self._post_latency = post_latency
+        self._functions = functions or {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -76,6 +83,9 @@ class Management:
             if request.method == "POST":
                 return await self._post(connection_id, request)
             return self._other(connection_id, request.method)
+        invocation = _INVOCATION.fullmatch(path)
+        if invocation and request.method == "POST" and "Authorization" in request.headers:
+            return await self._invoke(invocation[1], request)
         if request.method == "GET" and path == "/":
             return web.Response(text=_PAGE.format(url=html.escape(self._page())), content_type="text/html")
         if request.method == "GET" and path == "/twin":
@@ -110,6 +120,23 @@ class Management:
             posts.failed += 1
         return _error(status)
 
+    async def _invoke(self, name: str, request: web.BaseRequest) -> web.Response:
+        """As Lambda answers: a function that fails is a success of the call, told by a header."""
+        if name not in self._functions:
+            return _error(404)
+        if request.headers.get("X-Amz-Invocation-Type", "RequestResponse") != "RequestResponse":
+            return _error(400)
+        try:
+            event = json.loads(await request.read())
+        except (ValueError, RecursionError, ConnectionError, web.RequestPayloadError):
+            return _error(400)
+        try:
+            return web.json_response(await self._functions[name](event))
+        except InvocationFailed as error:
+            kind, text = (error.type, error.message) if isinstance(error, FunctionError) else ("", str(error))
+            failed = {"errorMessage": text} | ({"errorType": kind} if kind else {})
+            return web.json_response(failed, headers={"X-Amz-Function-Error": "Unhandled"})
+
     def _other(self, connection_id: str, method: str) -> web.Response:
         if method not in {"GET", "DELETE"}:
             return _error(403)
@@ -122,8 +149,12 @@ class Management:
         return _error(410) if description is None else web.json_response(description)
 
 
+_INVOCATION = re.compile(r"/2015-03-31/functions/([\w-]+)/invocations")
+"""https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
 _ERRORS = {
+    400: ("InvalidRequestContentException", "Invoke with JSON, and wait for the answer (RequestResponse)"),
     403: ("ForbiddenException", "Forbidden"),
+    404: ("ResourceNotFoundException", "Function not found"),
     410: ("GoneException", "Gone"),
     413: ("PayloadTooLargeException", "Payload too large"),
     429: ("LimitExceededException", "Limit exceeded"),

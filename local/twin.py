@@ -1,8 +1,9 @@
 """The twin of AWS on one machine: every part put together, and the only place where they are.
 
-sockets ── Gateway ── authorizer, connect, disconnect, message (environments)
+sockets ── Gateway ── authorizer, connect, disconnect, message, publish (environments)
               ▲                          │ DynamoDB, SQS
-@connections  │                        Cloud
+@connections, │                        Cloud
+      Invoke  │
               ├── a function per lane ◄── EventSource
               └── tick ◄── Schedule, once a minute
 """
@@ -33,7 +34,9 @@ from local.units import sum_units
 
 __all__ = ["Twin"]
 
-API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 3, "disconnect": 2, "message": 4}
+PUBLISH = "publish"
+"""The function that servers invoke. It starts with its first call."""
+API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 3, "disconnect": 2, "message": 4, PUBLISH: 2}
 """Function → environments at most. Its handler is `services.NAME:handler`."""
 API_TIMEOUT = 10.0
 """Seconds."""
@@ -228,7 +231,7 @@ class Twin:
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)
-        warm = [it.warm() for it in self.functions.values() if it.name != TICK]
+        warm = [it.warm() for it in self.functions.values() if it.name not in {TICK, PUBLISH}]
         for outcome in await asyncio.gather(*warm, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -245,6 +248,7 @@ class Twin:
             post_latency=self._post_latency,
             lose_disconnects=self._lose_disconnects,
             status=self.status,
+            functions=dict.fromkeys((PUBLISH, f"{PREFIX}-{PUBLISH}"), self.functions[PUBLISH].invoke),
         )
         self._started.push_async_callback(self.gateway.stop)
         await self.gateway.start()

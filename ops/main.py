@@ -250,6 +250,55 @@ def redrive(
     )
 
 
+@app.command(epilog='Example: roomcast publish --room general --as weather "It will rain"')
+def publish(
+    text: Annotated[str, typer.Argument(help="What is said.")],
+    service: Annotated[str, typer.Option("--as", metavar="NAME", help="The service that says it: service#NAME.")],
+    room: Annotated[str | None, typer.Option(help="The room in which it is said.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user to whom it is said, instead.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name that others see, instead of the service's.")] = None,
+    client_id: Annotated[
+        str | None, typer.Option(help="8 to 64 characters: said again with the same, it is one message.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
+    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say something as a service: in a room without being in it, or to a user."""
+    from ops.backend import publish as say
+
+    say(
+        text,
+        room=room,
+        user=user,
+        service=service,
+        name=name,
+        client_id=client_id,
+        url=url,
+        stage=stage,
+        region=region,
+        profile=profile,
+        as_json=json,
+    )
+
+
+@app.command(epilog="Example: roomcast close mallory --stage dev")
+def close(
+    user: Annotated[str, typer.Argument(help="Whose sockets are closed.")],
+    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
+    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Close all sockets of a user. They may come back, unless a room or the identity provider keeps them out."""
+    from ops.backend import close_user
+
+    close_user(user, url=url, stage=stage, region=region, profile=profile, as_json=json)
+
+
 @app.command(epilog="Example: roomcast tune --objective p99=150 --clients 300 --rate 15 --seed 1")
 def tune(
     objective: Annotated[

@@ -98,13 +98,13 @@ def find_twin(url: str) -> Deployment:
     raw = twin_status(url)
     if "settings" not in raw or "queue_urls" not in raw:
         raise StageError(f"the twin at {url} is of an older release than this command; start it again")
-    region, endpoint = str(raw["region"]), str(raw["cloud"])
+    region, cloud = str(raw["region"]), str(raw["cloud"])
 
     def client(service: str) -> Client:
         return boto3.client(
             service,
             region_name=region,
-            endpoint_url=endpoint,
+            endpoint_url=str(raw["page"]) if service == "lambda" else cloud,  # functions are the twin's own
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             config=_CONFIG,

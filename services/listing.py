@@ -15,7 +15,7 @@ from domain.requests import ListMembers, ListRooms
 from domain.rooms import Directory, Room, ShardKey, check_room_open, rank_in
 from services.caller import Caller
 
-__all__ = ["list_members", "list_rooms"]
+__all__ = ["list_members", "list_rooms", "page_of_members"]
 
 
 async def list_rooms(ports: Ports, caller: Caller, request: ListRooms) -> bytes:
@@ -48,7 +48,20 @@ async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> by
     membership = (await ports.store.session(caller.connection)).membership(request.room_id)
     if membership is None or membership.epoch != room.epoch:
         raise Refused("NOT_A_MEMBER", "Join the room before you ask who is in it")
-    shard, after = _read_cursor(request.cursor, room)
+    members, following = await page_of_members(ports, room, request.cursor)
+    reply = MemberList(
+        client_id=request.client_id,
+        room_id=room.room,
+        members=members,
+        cursor=UNSET if following is None else following,
+    )
+    return encode_event(reply)
+
+
+async def page_of_members(ports: Ports, room: Room, cursor: str | None) -> tuple[list[MemberSummary], str | None]:
+    """The members from behind a page's `cursor` on, each user once, and the cursor of the page that follows, if one
+    does."""
+    shard, after = _read_cursor(cursor, room)
     members = await ports.store.members_page(ShardKey(room.room, room.epoch, shard), after, LIST_LIMIT)
     if len(members) == LIST_LIMIT:
         following: str | None = f"{shard}:{members[-1].connection}"
@@ -56,13 +69,7 @@ async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> by
         following = f"{shard + 1}:" if shard + 1 < room.shards else None
     now = ports.clock.now()
     users = {it.user: it.name for it in members if it.expires_at > now}
-    reply = MemberList(
-        client_id=request.client_id,
-        room_id=room.room,
-        members=[MemberSummary(user_id=user, username=name) for user, name in users.items()],
-        cursor=UNSET if following is None else following,
-    )
-    return encode_event(reply)
+    return [MemberSummary(user_id=user, username=name) for user, name in users.items()], following
 
 
 async def _check_parent(ports: Ports, caller: Caller, parent: str) -> None:

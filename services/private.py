@@ -10,7 +10,7 @@ from domain.rooms import Append, Entry, Room, Sender, Sending, ShardKey, check_m
 from services.caller import Caller
 from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 
-__all__ = ["send_private_message"]
+__all__ = ["is_online", "send_private_message"]
 
 
 async def send_private_message(ports: Ports, caller: Caller, request: SendPrivateMessage) -> bytes:
@@ -52,7 +52,7 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
             room_id=own,
             epoch=inbox.epoch,
             seq=appends[0].entry.seq,
-            online=await _is_online(ports, target, now),
+            online=await is_online(ports, target, now),
         )
         return Draft(appends, Sender(caller.user, caller.connection, membership, needs), ack)
 
@@ -63,7 +63,7 @@ def _entry(inbox: Room, caller: Caller, body: dict[str, str], now: int, origin: 
     return Entry(seq=inbox.head + 1, type="private_message", at=now, sender=caller.user, body=dict(body), origin=origin)
 
 
-async def _is_online(ports: Ports, inbox: Room, now: int) -> bool:
+async def is_online(ports: Ports, inbox: Room, now: int) -> bool:
     """Whether any connection of the inbox's owner is open, as far as the rows know."""
     for shard in range(inbox.shards):
         members = await ports.store.members(ShardKey(inbox.room, inbox.epoch, shard))

@@ -27,11 +27,11 @@ async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
                 pictures.append(await answer.json())
         for it in pictures:
             assert {name: it[name] for name in twin.endpoints()} == twin.endpoints()
-            assert set(it["functions"]) == {"authorizer", "connect", "disconnect", "message", "tick", *LANES}
+            assert set(it["functions"]) == {"authorizer", "connect", "disconnect", "message", "publish", "tick", *LANES}
             assert set(it["queues"]) == set(LANES)
             assert it["posts"] == {"sent": 0, "gone": 0, "throttled": 0, "failed": 0}
             assert it["sqs"]["sent"] == it["sqs"]["dead"] == 0
-        # The tick starts with its first minute, which may be now.
+        # The tick starts with its first minute, which may be now, and `publish` with its first call.
         pids = {pid for name, it in pictures[0]["functions"].items() if name != "tick" for pid in it["pids"]}
         assert len(pids) == 4 + len(LANES)
         assert pids < children()

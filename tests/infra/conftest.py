@@ -76,6 +76,7 @@ def prod(synthesize: Synthesize) -> Synthesis:
         alarm_email="ops@example.org",
         access_logs="true",
         tracing="true",
+        publish_url="true",
         **{f"lane.ephemeral.{name}": value for name, value in lane.items()},
     )
 

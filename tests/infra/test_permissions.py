@@ -30,6 +30,11 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
         ("BatchGetItem Query PutItem", "messages"),
         ("Query", "rooms/index/directory"),
     ],
+    "publish": [
+        ("BatchGetItem Query DeleteItem", "connections"),
+        ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
+        ("BatchGetItem PutItem", "messages"),
+    ],
     "tick": [("GetItem Query PutItem DeleteItem", "connections"), ("UpdateItem DeleteItem", "rooms")],
     "interactive": [
         ("Query DeleteItem", "connections"),
@@ -56,6 +61,7 @@ SENDS = {
     "connect": ["ephemeral"],
     "disconnect": ["ephemeral"],
     "message": ["interactive", "bulk", "ephemeral"],
+    "publish": ["interactive", "bulk", "ephemeral"],
     "tick": ["ephemeral"],
     "interactive": ["retry", "ephemeral"],
     "bulk": ["bulk", "retry", "ephemeral"],
@@ -64,6 +70,8 @@ SENDS = {
 }
 # Function → what it may do to open connections.
 SOCKETS = {
+    "message": ["DELETE"],
+    "publish": ["DELETE"],
     "tick": ["DELETE"],
     "interactive": ["POST"],
     "bulk": ["POST"],

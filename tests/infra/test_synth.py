@@ -77,9 +77,21 @@ def test_outputs_say_where_the_service_is(service: Template) -> None:
     api = "<ApiF70053CD>.execute-api.<AWS::Region>.<AWS::URLSuffix>/dev"
     assert service.outputs.pop("WebSocketUrl") == f"wss://{api}"
     assert service.outputs.pop("ManagementUrl") == f"https://{api}"
+    assert service.outputs.pop("PublishFunction") == "<roomcast-dev-publish>"
     assert "dashboards" in service.outputs.pop("DashboardUrl")
     queues = {f"{it.title()}{kind}" for it in LANES for kind in ("Queue", "DeadLetterQueue")}
     assert set(service.outputs) == queues
+
+
+def test_a_url_for_servers_is_an_opt_in(service: Template, prod: Synthesis) -> None:
+    """Guarded by IAM, of the function `publish` alone; nobody is let in by the template itself."""
+    assert "AWS::Lambda::Url" not in json.dumps(service.body)
+    template = prod.template("roomcast-prod-service")
+    [url] = template.of("AWS::Lambda::Url").values()
+    assert (url["AuthType"], url["TargetFunctionArn"]) == ("AWS_IAM", "<roomcast-prod-publish.Arn>")
+    assert "PublishUrl" in template.outputs
+    allowed = [it for it in template.of("AWS::Lambda::Permission").values() if "Url" in it["Action"]]
+    assert allowed == []
 
 
 def test_stacks_share_no_exports(state: Template, service: Template) -> None:

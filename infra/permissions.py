@@ -13,8 +13,8 @@ from adapters.rows import DIRECTORY_INDEX
 __all__ = ["INDEXES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
 
 _PURGE = {
-    # Who is gone leaves all its rooms, and they are told: `AnnouncingRoster`.
-    "connections": ("Query", "DeleteItem"),
+    # Who is gone leaves all its rooms, and they are told: `AnnouncingRoster`. GetItem: a leave whose first try died.
+    "connections": ("GetItem", "Query", "DeleteItem"),
     "rooms": ("UpdateItem", "DeleteItem"),
 }
 _DURABLE = {
@@ -26,13 +26,13 @@ _DURABLE = {
 TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "authorizer": {},
     "connect": {
-        "connections": ("Query", "PutItem", "DeleteItem"),
+        "connections": ("GetItem", "Query", "PutItem", "DeleteItem"),
         # Query: whom a room that seems full really has.
         "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
     },
     "disconnect": _PURGE,
     "message": {
-        "connections": ("BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+        "connections": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
         "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
         "messages": ("BatchGetItem", "Query", "PutItem", "ConditionCheckItem"),
     },

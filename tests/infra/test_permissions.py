@@ -13,46 +13,46 @@ from tests.infra.conftest import Synthesis
 from tests.infra.templates import Template
 
 TABLES = "arn:<AWS::Partition>:dynamodb:<AWS::Region>:<AWS::AccountId>:table/roomcast-dev-"
-PURGED = [("Query DeleteItem", "connections"), ("UpdateItem DeleteItem", "rooms")]
+PURGED = [("GetItem Query DeleteItem", "connections"), ("UpdateItem DeleteItem", "rooms")]
 FIFO = {it.name: ".fifo" if it.fifo else "" for it in LANES.values()}
 
 # Function → (DynamoDB actions, table or table/index/name).
 ON_TABLES: dict[str, list[tuple[str, str]]] = {
     "authorizer": [],
     "connect": [
-        ("Query PutItem DeleteItem", "connections"),
+        ("GetItem Query PutItem DeleteItem", "connections"),
         ("GetItem BatchGetItem Query PutItem UpdateItem DeleteItem ConditionCheckItem", "rooms"),
     ],
     "disconnect": PURGED,
     "message": [
-        ("BatchGetItem Query PutItem UpdateItem DeleteItem", "connections"),
+        ("GetItem BatchGetItem Query PutItem UpdateItem DeleteItem", "connections"),
         ("GetItem BatchGetItem Query PutItem UpdateItem DeleteItem ConditionCheckItem", "rooms"),
         ("BatchGetItem Query PutItem", "messages"),
         ("Query", "rooms/index/directory"),
     ],
     "publish": [
-        ("BatchGetItem Query DeleteItem", "connections"),
+        ("BatchGetItem GetItem Query DeleteItem", "connections"),
         ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
         ("BatchGetItem PutItem", "messages"),
     ],
     "tick": [("GetItem Query PutItem DeleteItem", "connections"), ("UpdateItem DeleteItem", "rooms")],
     "interactive": [
-        ("Query DeleteItem", "connections"),
+        ("GetItem Query DeleteItem", "connections"),
         ("GetItem Query UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
     "bulk": [
-        ("Query DeleteItem", "connections"),
+        ("GetItem Query DeleteItem", "connections"),
         ("GetItem Query UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
     "retry": [
-        ("Query DeleteItem", "connections"),
+        ("GetItem Query DeleteItem", "connections"),
         ("BatchGetItem UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
     "ephemeral": [
-        ("Query DeleteItem", "connections"),
+        ("GetItem Query DeleteItem", "connections"),
         ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
     ],
 }

@@ -255,7 +255,7 @@ class RightsMachine(RuleBasedStateMachine):
             assert (seen["type"] == "history") == (exists and self.at_least(user, room, "moderator") and not banned)
 
     @rule(user=users)
-    def list(self, user: str) -> None:
+    def look_around(self, user: str) -> None:
         for name in self.connections(user)[-1:]:
             listed = {it["roomId"] for it in self.ask(name, "room_list", None)["data"]["rooms"]} - {"lobby"}
             assert listed == {

@@ -16,12 +16,13 @@ import uvloop
 from aiobotocore.config import AioConfig
 
 from adapters.dynamodb import DynamoStore
+from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
 from adapters.sqs import SqsQueue
-from domain.ports import Clock, Ports
 from domain.rates import RateLimiter
+from domain.ports import Clock, Identity, Ports
 from domain.rooms import Rules
 
 __all__ = ["Runtime", "SystemClock", "calls", "runtime", "watchers"]
@@ -57,6 +58,7 @@ class Runtime:
         self._open = AsyncExitStack()
         self._ports: Ports | None = None
         self._connections: ManagementApi | None = None
+        self._identity: Identity | None = None
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run one event's work to its end."""
@@ -100,8 +102,15 @@ class Runtime:
                 rules=rules,
                 draw=draw,
                 limiter=RateLimiter(settings.rates),
+                identity=self.identity(),
             )
         return self._ports
+
+    def identity(self) -> Identity:
+        """Who tells users by their credentials; it keeps the issuer's keys between events."""
+        if self._identity is None:
+            self._identity = identity(self.settings, SystemClock())
+        return self._identity
 
     async def connections(self, concurrency: int) -> ManagementApi:
         """The open sockets, for up to `concurrency` posts at once."""

@@ -41,6 +41,17 @@ class Settings:
     """The lane that this function works; empty in the API functions."""
     region: str = "us-east-1"
     auth: str = "demo"
+    """How clients are known: demo, cognito or oidc."""
+    issuer: str = ""
+    """Whose tokens count, as their `iss` has it; not in demo."""
+    audience: str = ""
+    """For whom they have to be made out; of Cognito's the app client's id."""
+    jwks_url: str = ""
+    """Where the issuer's keys are; empty: where its discovery document says."""
+    user_claim: str = "sub"
+    """The claim of a token that is the user's id."""
+    origins: tuple[str, ...] = ()
+    """The pages that may connect, `https://chat.example.org`; none: any."""
     open_rooms: bool = True
     """Whether the first join makes a room that nobody created."""
     roster_limit: int = 50
@@ -94,6 +105,7 @@ _TYPES = {
     "tables": dict[str, str],
     "queues": dict[str, str],
     "dead_letter_queues": dict[str, str],
+    "origins": tuple[str, ...],
     "open_rooms": bool,
     "roster_limit": int,
     "shard_limit": int,

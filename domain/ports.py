@@ -346,6 +346,10 @@ class Handshake:
     connection: str
     query: Mapping[str, str]
     subprotocols: Sequence[str]
+    authorization: str = ""
+    """The header of that name; empty where there is none."""
+    origins: Sequence[str] = ()
+    """The values of the header `Origin`: a browser sends one, other clients none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,13 +358,25 @@ class Principal:
 
     user: str
     name: str
+    groups: frozenset[str] = frozenset()
+    """The deployment's groups that the user is in."""
+    expires_at: int | None = None
+    """When the credential expires, in milliseconds since 1970; None: never."""
 
 
 class Identity(Protocol):
-    """Turns a credential into a user."""
+    """Turns a credential into a user.
+
+    `Refused` says UNAUTHENTICATED (who are you?), TOKEN_EXPIRED (show a fresh one), or FORBIDDEN (not you).
+    `Unavailable`: nobody can be told from anybody now, since the issuer's keys can't be had.
+    """
 
     async def admit(self, handshake: Handshake) -> Principal:
-        """The user behind the handshake, or `Refused` with UNAUTHENTICATED (who are you?) or FORBIDDEN (not you)."""
+        """The user behind the handshake, or `Refused`."""
+        ...
+
+    async def renew(self, user: str, token: str) -> Principal:
+        """The same user by a fresh token, or `Refused`, also where it is another's."""
         ...
 
 
@@ -386,3 +402,5 @@ class Ports:
     limiter: RateLimiter = field(default_factory=lambda: RateLimiter({}))
     """How often a client may ask, as far as this environment knows; by itself there is no limit."""
     review: Review | None = None
+    identity: Identity | None = None
+    """None where nobody's credential can be told, as in the workers' tests."""

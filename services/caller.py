@@ -20,6 +20,8 @@ class Caller:
     """Unique for each request the gateway took; stands in for a `clientId` where the client gave none."""
     groups: frozenset[str] = frozenset()
     """The deployment's groups that the user is in."""
+    token_expires_at: int | None = None
+    """When the token that it connected with expires, in milliseconds since 1970; None: never."""
 
 
 def read_caller(event: Mapping[str, Any]) -> Caller:
@@ -32,4 +34,5 @@ def read_caller(event: Mapping[str, Any]) -> Caller:
         name=authorizer["name"],
         request_id=context["requestId"],
         groups=frozenset(it for it in authorizer.get("groups", "").split(",") if it),
+        token_expires_at=int(authorizer["tokenExpiresAt"]) if authorizer.get("tokenExpiresAt") else None,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.identity import identity
+from adapters.identity import DemoIdentity
 from adapters.memory import MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import ConnectionGone, PostFailed, Refused, Throttled
@@ -110,7 +110,7 @@ class InlineService:
 
     async def _authorize(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
-            principal = await identity("demo").admit(read_handshake(event))
+            principal = await DemoIdentity().admit(read_handshake(event))
         except Refused as error:
             raise FunctionError("Exception", "Unauthorized") from error
         return {

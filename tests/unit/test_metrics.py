@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from adapters.identity import DemoIdentity
 from adapters.observability import METRICS, NAMESPACE, metrics
 from adapters.settings import Settings
 from domain.errors import ConnectionGone, PostFailed, Throttled
@@ -61,6 +62,9 @@ class Deployment:
 
     async def connections(self, concurrency: int) -> Any:
         return self.world.sockets
+
+    def identity(self) -> DemoIdentity:
+        return DemoIdentity()
 
     # ---- events
 

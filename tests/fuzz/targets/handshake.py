@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from adapters.identity import identity
+from adapters.identity import DemoIdentity
 from domain.errors import Refused
 from domain.protocol import SUBPROTOCOL, valid_id, valid_name
 from local.api_events import Upgrade, authorizer_event, connect_event, connection_context
@@ -73,7 +73,7 @@ class Handshakes(Target):
         asked = json.loads(json.dumps(authorizer_event(context, upgrade, now)))
         refused: Refused | None = None
         try:
-            principal = await identity("demo").admit(read_handshake(asked))
+            principal = await DemoIdentity().admit(read_handshake(asked))
             context["authorizer"] = {"userId": principal.user, "name": principal.name, "principalId": principal.user}
             event = json.loads(json.dumps(connect_event(context, upgrade, now)))
             handshake = read_handshake(event)

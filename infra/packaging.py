@@ -48,7 +48,11 @@ SHIPS: Sequence[tuple[str, bool]] = (
     ("botocore/data/*/*", False),
     ("boto3/data/*", False),  # of resources; the functions use clients
     ("boto3/examples/*", False),
-    ("aws_lambda_powertools/*/swagger_ui/*", False),  # a page of HTTP APIs
+    ("aws_lambda_powertools/event_handler/*", False),  # of HTTP APIs
+    ("aws_lambda_powertools/utilities/jmespath_utils/*", True),  # the logger's
+    ("aws_lambda_powertools/utilities/*/*", False),
+    ("cffi/*", False),  # builds bindings; cryptography's are built, and load its library `_cffi_backend` alone
+    ("pycparser/*", False),  # the same
     ("dateutil/zoneinfo/*.tar.gz", False),  # time zones by name
     ("*.dist-info/METADATA", True),  # packages read their own version here
     ("*.dist-info/licenses/*", True),

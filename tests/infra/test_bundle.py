@@ -22,6 +22,7 @@ from local.api_events import Upgrade, connect_event, connection_context
 from local.cloud import CREDENTIALS, Cloud
 from local.twin import API_FUNCTIONS, TICK, WORKER
 from tests.contract.answers import Answers
+from tests.unit.adapters.issuers import KEYS, key_set, make_token
 
 DEPLOYED = (STAGES["prod"].architecture, STAGES["prod"].python)
 HANDLERS = sorted({*(f"services.{it}:handler" for it in (*API_FUNCTIONS, TICK)), WORKER})
@@ -189,6 +190,29 @@ print(json.dumps([trusted, *asyncio.run(main())]))
         for service in ("dynamodb", "sqs", "execute-api")
         for region in ("eu-central-1", "cn-north-1", "us-gov-west-1")
     ]
+
+
+@runs_here
+@pytest.mark.parametrize("signer", ["RS256", "ES256", "EdDSA"])
+async def test_it_verifies_tokens(task_folder: Path, tmp_path: Path, signer: str) -> None:
+    """With the libraries that ship, whatever was left out of their packages; and a forged one is refused."""
+    program = """
+from adapters.identity.keys import read_keys
+from adapters.identity.tokens import read_header, verified_claims
+from domain.errors import Refused
+
+keys = read_keys(sys.argv[1].encode())
+for token in sys.argv[2:]:
+    header = read_header(token)
+    try:
+        print(verified_claims(token, keys[header.kid, header.alg], header.alg)["sub"])
+    except Refused:
+        print("refused")
+"""
+    good = make_token(KEYS[signer], {"sub": "ada"})
+    forged = make_token(KEYS[f"{signer}:other"], {"sub": "ada"}, kid=signer)
+    shown = key_set(KEYS[signer].jwk()).decode()
+    assert await run(task_folder, program, shown, good, forged, cwd=tmp_path, environ={}) == "ada\nrefused\n"
 
 
 @runs_here

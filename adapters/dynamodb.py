@@ -367,8 +367,9 @@ class DynamoStore(RoomStore):
                 self._connections,
                 rows.connection_key(member.connection),
                 "SET lastRoom = :room",
-                "attribute_exists(pk)",
+                "attribute_exists(pk) AND expiresAtMs = :expires",
                 room=key.room,
+                expires=member.expires_at,
             ),
         )
 
@@ -425,6 +426,36 @@ class DynamoStore(RoomStore):
 
     async def end_connection(self, connection: str) -> None:
         await self._tables.delete(self._connections, rows.connection_key(connection))
+
+    async def lengthen(self, connection: str, expires_at: int, lease_until: int) -> None:
+        with suppress(Conflict):
+            await self._tables.update(
+                self._connections,
+                rows.connection_key(connection),
+                f"SET {TTL_ATTRIBUTE} = :ttl, expiresAtMs = :expires, leaseUntil = :until",
+                named(ttl=rows.time_to_live(expires_at), expires=expires_at, until=lease_until),
+                condition="expiresAtMs <= :expires",
+            )
+
+    async def lengthen_membership(self, connection: str, membership: Membership, expires_at: int) -> None:
+        key, ttl = membership.key, rows.time_to_live(expires_at)
+        own = named(join=membership.join_id, ttl=ttl)
+        with suppress(Conflict):
+            await self._tables.update(
+                self._rooms,
+                rows.member_key(key, connection),
+                f"SET {TTL_ATTRIBUTE} = :ttl, expiresAtMs = :expires",
+                {**own, **named(expires=expires_at)},
+                condition="joinId = :join",
+            )
+            await self._tables.update(
+                self._connections,
+                rows.membership_key(connection, membership.room),
+                f"SET {TTL_ATTRIBUTE} = :ttl",
+                own,
+                condition="joinId = :join",
+            )
+            await self._update_shard(key, "ADD version :one", named(one=1))
 
     # ---- leases
 

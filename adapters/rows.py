@@ -84,6 +84,7 @@ __all__ = [
     "standing_row",
     "tick_key",
     "tick_row",
+    "time_to_live",
     "user_key",
     "values",
 ]
@@ -91,6 +92,8 @@ __all__ = [
 TTL_ATTRIBUTE = "expiresAt"
 """Seconds since 1970, as DynamoDB's time-to-live wants it."""
 ROW_VERSION = 1
+ROW_RETENTION_MS = 3600 * 1000
+"""How long a connection's rows outlive it: the tick must find them, to close its socket and to tell its rooms."""
 MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs", "since")
 """What `read_member` needs of a member row."""
 DIRECTORY_INDEX = "directory"
@@ -135,6 +138,11 @@ def _seconds(milliseconds: int) -> int:
     return -(-milliseconds // 1000)
 
 
+def time_to_live(expires_at: int) -> int:
+    """The time-to-live, in seconds, of the rows of a connection that ends then."""
+    return _seconds(expires_at + ROW_RETENTION_MS)
+
+
 # ------------------------------------------------------------------------------------------------ connections
 
 
@@ -151,7 +159,7 @@ def connection_row(connection: Connection) -> Item:
             "connectedAt": connection.connected_at,
             "expiresAtMs": connection.expires_at,
             "leaseUntil": connection.lease_until,
-            TTL_ATTRIBUTE: _seconds(connection.expires_at),
+            TTL_ATTRIBUTE: time_to_live(connection.expires_at),
             "lastRoom": connection.last_room,
         }
     )
@@ -184,7 +192,7 @@ def membership_row(member: Member, key: ShardKey) -> Item:
             "userId": member.user,
             "name": member.name,
             "since": member.since,
-            TTL_ATTRIBUTE: _seconds(member.expires_at),
+            TTL_ATTRIBUTE: time_to_live(member.expires_at),
         }
     )
 
@@ -337,7 +345,7 @@ def member_row(member: Member, key: ShardKey) -> Item:
             "connectedAt": member.connected_at,
             "expiresAtMs": member.expires_at,
             "since": member.since,
-            TTL_ATTRIBUTE: _seconds(member.expires_at),
+            TTL_ATTRIBUTE: time_to_live(member.expires_at),
         }
     )
 

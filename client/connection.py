@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -45,7 +45,7 @@ from domain.events import (
 from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL
 from domain.requests import Request
 
-__all__ = ["Connection", "Page", "connect", "with_query"]
+__all__ = ["Connection", "Page", "Token", "connect", "with_query"]
 
 OPEN_WITHIN = 10.0
 """Seconds for a handshake."""
@@ -54,6 +54,8 @@ CLOSE_WITHIN = 2.0
 MESSAGE_BYTES = 256 * 1024
 """The longest message that is read: twice what the service sends."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Token = str | Callable[[], Awaitable[str]]
 
 _Reply = TypeVar("_Reply", bound=Event)
 
@@ -74,28 +76,37 @@ def connect(
     room: str = "general",
     user: str | None = None,
     name: str | None = None,
-    token: str | None = None,
+    token: Token | None = None,
     dialect: Dialect = "v1",
     draw: random.Random | None = None,
     clock: Clock | None = None,
 ) -> Connection:
     """A connection to be entered with `async with`, which raises `Unreachable` or `HandshakeRefused`.
 
-    `url` is the service's WebSocket URL, `user` is taken in demo mode alone, `token` is the credential elsewhere.
+    `url` is the service's WebSocket URL, `user` is taken in demo mode alone, `token` is the credential elsewhere: as it
+    is, or what is called for a fresh one before each handshake. What it raises ends the connection.
     `draw` and `clock` are for tests: chance, and the time of pings, retries and reconnects (handshakes take real time).
     """
-    who = {"userId": user, "username": name, "token": token}
-    return Connection(url, room, who, dialect, draw or random.Random(), clock or LoopClock())
+    who = {"userId": user, "username": name}
+    return Connection(url, room, who, dialect, draw or random.Random(), clock or LoopClock(), token)
 
 
 class Connection:
     """A member of rooms, for as long as the `async with` lasts. It reconnects by itself, and resumes."""
 
     def __init__(
-        self, url: str, room: str, who: dict[str, str | None], dialect: Dialect, draw: random.Random, clock: Clock
+        self,
+        url: str,
+        room: str,
+        who: dict[str, str | None],
+        dialect: Dialect,
+        draw: random.Random,
+        clock: Clock,
+        token: Token | None = None,
     ) -> None:
         self._url = url
         self._who = who
+        self._token = token
         self._draw = draw
         self._clock = clock
         self._session = Session(room, new_id=lambda: uuid.uuid4().hex, draw=draw, dialect=dialect)
@@ -272,9 +283,12 @@ class Connection:
         fields = self._who | {"roomId": room, "userId": self._session.user or self._who["userId"]}
         url = with_query(self._url, fields)
         v1 = self._session.dialect == "v1"
+        token = await self._token() if callable(self._token) else self._token
         try:
             socket = await open_socket(
                 url,
+                # In a header: URLs end in logs.
+                additional_headers={"Authorization": f"Bearer {token}"} if token is not None else None,
                 subprotocols=[Subprotocol(SUBPROTOCOL)] if v1 else None,
                 compression=None,
                 max_size=MESSAGE_BYTES,

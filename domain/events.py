@@ -32,6 +32,7 @@ __all__ = [
     "Muted",
     "Pong",
     "PrivateMessage",
+    "Reauthenticated",
     "RoleSet",
     "RoomChanged",
     "RoomDeleted",
@@ -338,6 +339,15 @@ class MemberList(Event, frozen=True, kw_only=True):
     cursor: str | UnsetType = UNSET
 
 
+class Reauthenticated(Event, frozen=True, kw_only=True):
+    """The connection lasts as long as the fresh token."""
+
+    type = "reauthenticated"
+    client_id: str | None = None
+    reconnect_at: int
+    """As in the welcome, in place of what that said."""
+
+
 class Head(Event, frozen=True, kw_only=True):
     """A beacon: this room is at `seq`. Who has seen less asks `history`."""
 
@@ -392,6 +402,7 @@ EVENTS: Mapping[str, type[Event]] = {
         RoomList,
         MemberList,
         Pong,
+        Reauthenticated,
         Head,
         Error,
         Batch,

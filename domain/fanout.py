@@ -305,6 +305,8 @@ class Outcome(Enum):
     RETRY = "retry"
     SLOW = "slow"
     """As `retry`, and its client is why: it does not read."""
+    OVER = "over"
+    """Its token has ended meanwhile: it is owed nothing more."""
 
 
 def read_outcome(error: Exception, age_ms: int) -> Outcome:

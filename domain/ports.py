@@ -172,8 +172,8 @@ class RoomStore(Protocol):
         """All or nothing: member row, reverse row, and the connection's `last_room`.
 
         Raises `Conflict`, with nothing written, if the reverse row is not as `read` (by its join id, or absent) and
-        not this very join's, the connection's row is gone, what it needs is not so, or another transaction holds one
-        of the rows.
+        not this very join's, the connection's row is gone or ends at another time than the member, what it needs is not
+        so, or another transaction holds one of the rows.
         """
         ...
 
@@ -204,6 +204,15 @@ class RoomStore(Protocol):
 
     async def end_connection(self, connection: str) -> None:
         """Delete the connection's own row, after which nothing can join for it. Its memberships stay."""
+        ...
+
+    async def lengthen(self, connection: str, expires_at: int, lease_until: int) -> None:
+        """Let a connection's own row end later, and its lease; without effect if the row is gone, or ends later yet."""
+        ...
+
+    async def lengthen_membership(self, connection: str, membership: Membership, expires_at: int) -> None:
+        """Let member and reverse row end at that time, each only if it carries the membership's join id, and then raise
+        the shard's version, so that who has read the members reads them again."""
         ...
 
     # ---- leases

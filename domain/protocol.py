@@ -19,6 +19,7 @@ __all__ = [
     "MESSAGE_LIMIT",
     "ROOT",
     "SUBPROTOCOL",
+    "TOKEN_LIMIT",
     "ClientId",
     "Id",
     "Name",
@@ -37,6 +38,8 @@ HISTORY_LIMIT = 100
 """Entries in one page of history."""
 LIST_LIMIT = 100
 """Rooms, or members, in one page of a list."""
+TOKEN_LIMIT = 8 * 1024
+"""Characters of a token. API Gateway takes 10 KB of headers and query in all."""
 ROOT = "root"
 """The parent of the rooms at the top."""
 
@@ -48,6 +51,7 @@ ERROR_CODES: Mapping[str, str] = {
     "REJECTED": "the deployment's review refused the message; `message` says why",
     "TOO_LARGE": f"the message is longer than {MESSAGE_LIMIT // 1024} KB",
     "UNAUTHENTICATED": "the credential is missing or not accepted",
+    "TOKEN_EXPIRED": "the token has expired; connect with a fresh one",
     "FORBIDDEN": "this user may not do that now",
     "NOT_A_MEMBER": "the connection is not in that room",
     "ROOM_NOT_FOUND": "there is no such room",

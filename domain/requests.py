@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from domain.errors import Refused
 from domain.policy import Role, Visibility
-from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, ClientId, Id, Name, RoomRef, Seq, valid_id
+from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, TOKEN_LIMIT, ClientId, Id, Name, RoomRef, Seq, valid_id
 
 __all__ = [
     "REQUESTS",
@@ -31,6 +31,7 @@ __all__ = [
     "ListRooms",
     "Mute",
     "Ping",
+    "Reauth",
     "Request",
     "RequestType",
     "SendPrivateMessage",
@@ -190,6 +191,10 @@ class Mute(_AboutUser, frozen=True, kw_only=True, tag="mute"):
 
 class Unmute(_AboutUser, frozen=True, kw_only=True, tag="unmute"):
     """Let a user write again."""
+class Reauth(Request, frozen=True, kw_only=True, tag="reauth"):
+    """Stay beyond the end of the token that the connection came with, by a fresh one of the same user."""
+
+    token: Annotated[str, Meta(max_length=TOKEN_LIMIT)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +246,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(Unban, "ack", "unbanned"),
         RequestType(Mute, "ack", "muted"),
         RequestType(Unmute, "ack", "unmuted"),
+        RequestType(Reauth, "reauthenticated"),
     )
 }
 

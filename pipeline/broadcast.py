@@ -162,6 +162,8 @@ class Broadcast:
                 if outcome is Outcome.GONE:
                     await self._poster.purge(key, member)
                     return
+                if outcome is Outcome.OVER:
+                    return
                 if outcome is not Outcome.DELIVERED:
                     failed.append(_Owed(member, frame.first, slow=outcome is Outcome.SLOW))
                     return

@@ -78,6 +78,8 @@ class Poster:
             left -= wait
             if wait:
                 await clock.sleep(wait)
+            if member.expires_at <= clock.now():
+                return Outcome.OVER
             # The age before the call: an answer that comes late must not make the connection old.
             age = clock.now() - member.connected_at
             try:

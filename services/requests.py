@@ -19,6 +19,7 @@ from domain.requests import (
     ListMembers,
     ListRooms,
     Ping,
+    Reauth,
     Request,
     SendPrivateMessage,
     Typing,
@@ -33,6 +34,7 @@ from services.listing import list_members, list_rooms
 from services.moderation import ACTS, moderate
 from services.presence import answer_ping, tell_typing
 from services.private import send_private_message
+from services.reauth import check_token, reauthenticate
 from services.rooms import create_room, delete_room, update_room
 from services.sessions import join_room, leave_room
 
@@ -63,6 +65,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     CreateRoom: create_room,
     UpdateRoom: update_room,
     DeleteRoom: delete_room,
+    Reauth: reauthenticate,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 
@@ -76,6 +79,7 @@ async def answer(ports: Ports, connections: Connections, caller: Caller, frame: 
     try:
         _check_rate(ports, caller, kind)
         request = parse_request(frame)
+        await check_token(ports, caller)
         if type(request) in ACTS:
             return Answer(await moderate(ports, connections, caller, cast("Any", request)))
         return Answer(await USE_CASES[type(request)](ports, caller, request))

@@ -17,9 +17,6 @@ from domain.ports import Ports
 from domain.protocol import HISTORY_LIMIT
 from domain.requests import JoinRoom, LeaveRoom
 from domain.rooms import (
-    LIFETIME_MS,
-    RECONNECT_BEFORE_MS,
-    ROW_LIFETIME_MS,
     Connection,
     Count,
     Dialect,
@@ -37,6 +34,7 @@ from domain.rooms import (
     needs_of,
     should_grow,
 )
+from domain.tokens import reconnect_at, rows_end
 from services.caller import Caller
 from services.history import PAGE_BYTES, fitting
 from services.patience import Patience
@@ -71,7 +69,7 @@ async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> 
         name=caller.name,
         dialect=dialect,
         connected_at=now,
-        expires_at=now + ROW_LIFETIME_MS,
+        expires_at=rows_end(now, caller.token_expires_at),
         last_room=room,
     )
     connection = replace(connection, lease_until=lease_end(connection, now))
@@ -92,7 +90,7 @@ async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> 
                 head=entered.room.head,
                 inbox_epoch=inbox.room.epoch,
                 inbox_head=inbox.room.head,
-                reconnect_at=now + LIFETIME_MS - round(ports.draw.uniform(*RECONNECT_BEFORE_MS)),
+                reconnect_at=reconnect_at(now, caller.token_expires_at, now, ports.draw),
                 tell_others=tell_others,
                 not_after=now + WELCOME_MS,
             )
@@ -192,6 +190,8 @@ async def _enter(
         if again or not first:
             session = await store.session(connection.connection)
             memberships = [session.membership(it.room) for it in before]
+            if session.connection is not None:  # a fresh token may have lengthened it
+                member = replace(member, expires_at=session.connection.expires_at)
         keys = [await _key(ports, room, membership) for room, membership in zip(before, memberships, strict=True)]
         members = [
             replace(member, since=_owed_since(room, membership))

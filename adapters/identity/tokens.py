@@ -16,13 +16,12 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.errors import Refused
+from domain.protocol import TOKEN_LIMIT
 
-__all__ = ["ALGORITHMS", "HEADER_LIMIT", "TOKEN_LIMIT", "Header", "read_header", "verified_claims"]
+__all__ = ["ALGORITHMS", "HEADER_LIMIT", "Header", "read_header", "verified_claims"]
 
-TOKEN_LIMIT = 8 * 1024
-"""Characters of a token. API Gateway takes 10 KB of headers and query in all."""
 HEADER_LIMIT = 1024
-"""Characters of its first part."""
+"""Characters of a token's first part."""
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 """None of them takes a secret: with one of those, whoever can verify can forge."""
 REFUSED = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc")

@@ -216,8 +216,8 @@ class MemoryStore(RoomStore):
         async with self._transaction(("connection", member.connection), *_rows_of_join(member, key, needs)):
             row = self._connections.get(member.connection)
             self._require_may_join(member, key, read, needs, now)
-            if row is None:
-                raise Conflict("the connection has ended")
+            if row is None or row.expires_at != member.expires_at:
+                raise Conflict("the connection has ended, or was lengthened")
             self._connections[member.connection] = replace(row, last_room=key.room)
             self._put_join(member, key)
 
@@ -255,6 +255,22 @@ class MemoryStore(RoomStore):
     async def end_connection(self, connection: str) -> None:
         async with self._single_write(("connection", connection)):
             self._connections.pop(connection, None)
+
+    async def lengthen(self, connection: str, expires_at: int, lease_until: int) -> None:
+        async with self._single_write(("connection", connection)):
+            row = self._connections.get(connection)
+            if row is not None and row.expires_at <= expires_at:
+                self._connections[connection] = replace(row, expires_at=expires_at, lease_until=lease_until)
+
+    async def lengthen_membership(self, connection: str, membership: Membership, expires_at: int) -> None:
+        key = membership.key
+        async with self._single_write(("member", key, connection)):
+            member = self._members[key].get(connection)
+            if member is None or member.join_id != membership.join_id:
+                return
+            self._members[key][connection] = replace(member, expires_at=expires_at)
+        await self._answer()
+        self._count(key, self._shards.get(key) or Shard(None, 0, 0), 0)
 
     # ---- leases
 

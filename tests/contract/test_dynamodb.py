@@ -42,7 +42,7 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
     await stage.store.claim_stats(stage.key, 0, NOW + 1)
     await stage.store.set_ticked(stage.number, stage.minute)
     await stage.store.set_standing(stage.room, stage.user, Standing(muted_until=3))
-    times = {"connectedAt": NOW, "expiresAt": (NOW + 2 * HOUR) // 1000, "expiresAtMs": NOW + 2 * HOUR}
+    times = {"connectedAt": NOW, "expiresAt": (NOW + 3 * HOUR) // 1000, "expiresAtMs": NOW + 2 * HOUR}
     person = {"userId": stage.user, "name": "Ada Löwe", "dialect": "v1"}
     assert await stage.row("rooms", stage.room, "meta") == {
         "epoch": EPOCH,

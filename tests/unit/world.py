@@ -68,9 +68,17 @@ class World:
         dialect: Dialect = "v1",
         user: str | None = None,
         groups: Collection[str] = (),
+        token_expires_at: int | None = None,
     ) -> Caller:
         """A client `name` connects; its connection id is its name."""
-        caller = Caller(name, user or name, name.title(), f"connect-{name}", frozenset(groups))
+        caller = Caller(
+            connection=name,
+            user=user or name,
+            name=name.title(),
+            request_id=f"connect-{name}",
+            groups=frozenset(groups),
+            token_expires_at=token_expires_at,
+        )
         await connect(self.ports, caller, room, dialect)
         self.sockets.open(name)
         self.callers[name] = caller
@@ -82,8 +90,7 @@ class World:
 
     async def ask(self, name: str, request: dict[str, Any] | str) -> dict[str, Any]:
         """The event that answers a request of the client."""
-        caller = self.callers[name]
-        caller = replace(caller, request_id=f"{self.ports.draw.getrandbits(64):x}")
+        caller = replace(self.callers[name], request_id=f"{self.ports.draw.getrandbits(64):x}")
         frame = request if isinstance(request, str) else json.dumps(request)
         reply: dict[str, Any] = json.loads((await answer(self.ports, self.sockets, caller, frame)).frame or "{}")
         return reply

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from adapters.identity import TokenIdentity
 from adapters.identity.keys import IssuerKeys
-from adapters.identity.tokens import HEADER_LIMIT, TOKEN_LIMIT
+from adapters.identity.tokens import HEADER_LIMIT
 from adapters.memory import ManualClock
 from domain.errors import Refused
 from domain.ports import Handshake, Principal
+from domain.protocol import TOKEN_LIMIT
 from domain.tokens import TOKEN_LEEWAY_MS, Expected
 from tests.unit.adapters.issuers import ISSUER, JWKS_URL, KEYS, Shelf, b64, key_set, make_token, secret_signature
 
@@ -312,6 +313,14 @@ async def test_the_users_claim_is_a_setting() -> None:
     principal = await admitted(an_identity(user_claim="nick"), token)
     assert isinstance(principal, Principal)
     assert principal.user == "ada"
+
+
+@pytest.mark.parametrize(
+    ("issued", "right"), [(NOW - 600, True), (NOW + LEEWAY, True), (NOW + LEEWAY + 1, False), ("now", False)]
+)
+async def test_a_token_is_issued_before_it_is_shown(issued: object, right: bool) -> None:
+    """`iat`, where it is there; an issuer's clock may be ahead by the leeway."""
+    assert await lets_in(make_token(KEYS["EdDSA"], CLAIMS | {"iat": issued})) == right
 
 
 async def test_an_expired_token_says_so() -> None:

@@ -62,6 +62,8 @@ class RoomServer:
         self.refuse: int | None = None
         """The status with which handshakes are answered."""
         self.refuse_token: str | None = None
+        self.tokens: list[str] = []
+        """What each handshake had in its header."""
         """Handshakes that show this one are answered with 401."""
         self.closed_rooms: set[str] = set()
         """Rooms whose handshakes are answered with 403, and whose joins with `BANNED`."""
@@ -156,7 +158,8 @@ class RoomServer:
         if self.refuse is not None:
             return connection.respond(HTTPStatus(self.refuse), "")
         query = dict(parse_qsl(urlsplit(request.path).query))
-        if self.refuse_token is not None and query.get("token") == self.refuse_token:
+        self.tokens.append(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        if self.refuse_token is not None and self.refuse_token in {query.get("token"), self.tokens[-1]}:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "")
         if query.get("roomId", "general") in self.closed_rooms:
             return connection.respond(HTTPStatus.FORBIDDEN, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
@@ -186,6 +187,31 @@ async def test_a_refused_handshake(server: RoomServer) -> None:
     with pytest.raises(HandshakeRefused, match="check the token"):
         async with ada(server):
             pass
+
+
+async def test_each_handshake_shows_a_fresh_token(server: RoomServer) -> None:
+    """In a header, since URLs end in logs; the same for two sockets would be refused when it is needed most."""
+    numbers = itertools.count(1)
+
+    async def fresh() -> str:
+        return f"token-{next(numbers)}"
+
+    async with connect(server.url, user="ada", token=fresh, draw=IMPATIENT) as me:
+        await take(me, Welcome)
+        server.cut("ada")
+        await me.send("general", "after")
+    assert server.tokens == ["token-1", "token-2"]
+    assert not any("token" in it for it in server.queries)
+
+
+async def test_a_refused_token_ends_the_connection(server: RoomServer) -> None:
+    """At a reconnect too: the same one again would be refused again."""
+    async with connect(server.url, user="ada", token="stale", draw=IMPATIENT) as me:
+        await take(me, Welcome)
+        server.refuse_token = "stale"
+        server.cut("ada")
+        with pytest.raises(HandshakeRefused, match="401"):
+            await take(me, Chat)
 
 
 async def test_private_messages(server: RoomServer) -> None:

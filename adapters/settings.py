@@ -6,6 +6,7 @@ read them with `from_environment`. Nothing else reads the environment.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -16,12 +17,26 @@ from domain.errors import BadSetting
 from domain.lanes import LANES, Lane
 from domain.rates import RATES, Rate
 
-__all__ = ["Settings", "table_names"]
+__all__ = ["Settings", "check_origin_setting", "table_names"]
 
 
 def table_names(prefix: str) -> dict[str, str]:
     """The tables of a deployment: {connections, rooms, messages} → name."""
     return {it: f"{prefix}-{it}" for it in ("connections", "rooms", "messages")}
+
+
+def check_origin_setting(origin: str) -> None:
+    """`BadSetting` where no browser would send that as the origin of a page."""
+    parts = _ORIGIN.fullmatch(origin)
+    if parts is None or _OWN_PORTS.get(parts["scheme"]) == parts["port"]:
+        raise BadSetting(
+            f"origin {origin}: write it as browsers send it, https://chat.example.org or http://localhost:5173: lower"
+            " case, no path, no slash at its end, no wildcard, no port that is the scheme's own"
+        )
+
+
+_ORIGIN = re.compile(r"(?P<scheme>https?)://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
+_OWN_PORTS = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True)

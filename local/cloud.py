@@ -123,10 +123,17 @@ class Cloud:
     dynamodb: DynamoDBClient
 
     def __init__(
-        self, state: Path, *, reset: bool = False, python: Path | None = None, running: str | None = None
+        self,
+        state: Path,
+        *,
+        reset: bool = False,
+        python: Path | None = None,
+        running: str | None = None,
+        services: Iterable[str] = (),
     ) -> None:
         """`state`: the folder for what is stored, the log and scratch files. `reset` forgets what is stored there.
 
+        `services`: more that it is to serve, by their names in endpoints: `cognito-idp`.
         `running`: the endpoint of an emulator that another has started, and that goes on after `stop`; `state` is then
         not used. Raises `BadSetting` where that is to forget what it holds.
         """
@@ -136,6 +143,7 @@ class Cloud:
         self._running = running
         self._reset = reset
         self._python = python
+        self._services = ",".join(("dynamodb", "sqs", *services))
         self._open = AsyncExitStack()
         self._queues = Queues()
 
@@ -213,7 +221,7 @@ class Cloud:
     async def _launch(self) -> str:
         """The endpoint of an emulator of our own."""
         reset = ["--reset"] if self._reset else []
-        environ = {"PERSIST_STATE": "1", "SERVICES": "dynamodb,sqs"}
+        environ = {"PERSIST_STATE": "1", "SERVICES": self._services}
         port = await self._open.enter_async_context(launch(self._state, *reset, environ=environ, python=self._python))
         return f"http://127.0.0.1:{port}"
 

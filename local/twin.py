@@ -25,12 +25,14 @@ from typing import Any, Self
 from adapters.settings import Settings
 from domain.lanes import LANES, Lane, check_lane
 from domain.rates import RATES, Rate
+from local.access import Access
 from local.cloud import REGION, Cloud, Queues
 from local.event_source import EventSource
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
 from local.schedule import Schedule
 from local.units import sum_units
+from local.user_pool import UserPool, open_user_pool
 
 __all__ = ["Twin"]
 
@@ -70,7 +72,7 @@ class Twin:
         burst: float = BURST,
         port: int = 0,
         ws_port: int | None = None,
-        auth: str = "demo",
+        access: Access | None = None,
         reset: bool = False,
         post_latency: Callable[[], float] | None = None,
         lose_disconnects: bool = False,
@@ -87,6 +89,7 @@ class Twin:
 
         `workers`: environments of each broadcast function, instead of each lane's own number.
         `port`: of the page and `@connections`; `ws_port`: of the sockets, the next one where it is not named. 0 is any.
+        `access`: who may connect; without it everybody.
         `post_latency`: the seconds that the next post takes. `lose_disconnects`: `$disconnect` never comes, until
         `gateway.lose_disconnects` is changed. `code`: the folder with the functions' packages, instead of ours.
         `shard_limit`: members of a shard. `emulator`: the endpoint of one that runs already, which keeps what is stored
@@ -106,8 +109,10 @@ class Twin:
         self._burst = burst
         self._port = port
         self._ws_port = ws_port if ws_port is not None else port and port + 1
-        self._auth = auth
-        self.cloud = Cloud(state, reset=reset, running=emulator)
+        self._access = access or Access()
+        self._users: UserPool | None = None
+        services = ("cognito-idp",) if self._access.auth == "cognito" else ()
+        self.cloud = Cloud(state, reset=reset, running=emulator, services=services)
         self._post_latency = post_latency
         self._lose_disconnects = lose_disconnects
         self._gateway_class = gateway_class
@@ -199,6 +204,7 @@ class Twin:
                 "rate": self._rate,
                 "burst": self._burst,
             },
+            "users": {"pool": self._users.pool, "client": self._users.client} if self._users else None,
             "queue_urls": {"lanes": self._queues.urls, "dead": self._queues.dead},
         }
 
@@ -220,7 +226,7 @@ class Twin:
             dead_letter_queues=queues.dead,
             management_endpoint=f"http://127.0.0.1:{http.getsockname()[1]}/{STAGE}",
             region=REGION,
-            auth=self._auth,
+            **await self._identity_settings(),
             shard_limit=self._shard_limit,
             trace=True,
             lanes=self.lanes,
@@ -259,6 +265,14 @@ class Twin:
         schedule = Schedule(f"{PREFIX}-{TICK}", self.functions[TICK])
         schedule.start()
         self._started.push_async_callback(schedule.stop)
+
+    async def _identity_settings(self) -> dict[str, Any]:
+        access = self._access
+        told: dict[str, Any] = {"auth": access.auth, "origins": access.origins}
+        if access.auth == "cognito":
+            users = self._users = await open_user_pool(self.cloud.endpoint, PREFIX)
+            return told | {"issuer": users.issuer, "audience": users.client, "jwks_url": users.jwks_url}
+        return told | {"issuer": access.issuer, "audience": access.audience}
 
     def _make_functions(self, settings: Settings) -> None:
         logs = self._state / "logs"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import BadSetting
+from ops import user
 
 __all__ = ["app", "main"]
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
+app.add_typer(user.app)
 
 
 @app.command(epilog="Example: roomcast up --port 9000 --lane interactive.batch_size=5")
@@ -29,7 +31,14 @@ def up(
         ),
     ] = 8080,
     json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
-    auth: Annotated[str, typer.Option(help="How clients are known: demo.")] = "demo",
+    auth: Annotated[
+        str, typer.Option(help="How clients are known: demo, cognito (`roomcast user` makes users), or oidc.")
+    ] = "demo",
+    issuer: Annotated[str, typer.Option(metavar="URL", help="With --auth oidc: whose tokens count.")] = "",
+    audience: Annotated[str, typer.Option(help="With --auth oidc: for whom they have to be made out.")] = "",
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Whose pages may connect; may be given again. Else any.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=100, help="Environments of each broadcast function.")
     ] = None,
@@ -57,12 +66,13 @@ def up(
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
+    from local.access import Access
     from ops.up import serve
 
     serve(
         port=port,
         as_json=json,
-        auth=auth,
+        access=Access(auth, issuer, audience, tuple(origin or ())),
         workers=workers,
         lane_settings=lane or [],
         limits=limit or [],

@@ -72,6 +72,10 @@ class Deployment:
     """Lane → URL."""
     shard_limit: int
     """Members of a shard at most, about."""
+    user_pool: str = ""
+    """The id of its Cognito pool; empty where its users are known otherwise."""
+    user_pool_client: str = ""
+    """The id of the pool's app client."""
     client: Callable[[str], Client]
     """The boto3 client of a service, by its name. Its calls belong within `answered`."""
 
@@ -120,6 +124,8 @@ def find_twin(url: str) -> Deployment:
         queues=raw["queue_urls"]["lanes"],
         dead_letter_queues=raw["queue_urls"]["dead"],
         shard_limit=int(raw["settings"]["shard_limit"]),
+        user_pool=(raw.get("users") or {}).get("pool", ""),
+        user_pool_client=(raw.get("users") or {}).get("client", ""),
         client=client,
     )
 
@@ -162,6 +168,8 @@ def find_stage(name: str, *, region: str | None = None, profile: str | None = No
         queues=settings.queues,
         dead_letter_queues=settings.dead_letter_queues,
         shard_limit=settings.shard_limit,
+        user_pool=stack.get("UserPoolId", ""),
+        user_pool_client=stack.get("UserPoolClientId", ""),
         client=client,
     )
 

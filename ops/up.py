@@ -18,6 +18,7 @@ from rich.console import Console
 from domain.errors import BadSetting
 from domain.lanes import LANES, override_lanes
 from domain.rates import RATES, override_rates
+from local.access import Access
 from local.gateway import listen
 from local.twin import Twin
 
@@ -31,7 +32,7 @@ def serve(
     *,
     port: int,
     as_json: bool,
-    auth: str,
+    access: Access,
     workers: int | None,
     lane_settings: Sequence[str],
     limits: Sequence[str] = (),
@@ -44,8 +45,6 @@ def serve(
     until_eof: bool = False,
 ) -> None:
     """Run the twin until SIGINT, SIGTERM, or (`until_eof`) the end of standard input. Raises `BadSetting`."""
-    if auth != "demo":
-        raise BadSetting(f"--auth {auth}: the twin knows demo so far; leave the option out")
     lanes = override_lanes(LANES, lane_settings)
     rates = override_rates(RATES, limits)
     if review and review_words:
@@ -62,7 +61,7 @@ def serve(
             rate=rate,
             burst=burst,
             port=port,
-            auth=auth,
+            access=access,
             reset=reset,
             rates=rates,
             review=review,

@@ -51,7 +51,17 @@ async def server() -> AsyncIterator[RoomServer]:
         (["nonsense"], "No such command 'nonsense'."),
         (["up", "--port", "many"], "Invalid value for '--port'"),
         (["up", "--port", "65535"], "Invalid value for '--port'"),
-        (["up", "--auth", "cognito"], "--auth cognito: the twin knows demo so far"),
+        (["up", "--auth", "ldap"], "auth ldap: choose one of demo, cognito, oidc"),
+        (
+            ["up", "--auth", "oidc", "--issuer", "https://issuer.example.org"],
+            "auth oidc needs an issuer and an audience",
+        ),
+        (["up", "--issuer", "https://issuer.example.org"], "auth oidc needs an issuer and an audience"),
+        (
+            ["up", "--origin", "https://chat.example.org/"],
+            "origin https://chat.example.org/: write it as browsers send",
+        ),
+        (["user", "create", "ada", "--region", "eu-north-1"], "--region eu-north-1: it is for a stage on AWS"),
         (["up", "--lane", "interactive.batch_size=11"], "a FIFO queue gives at most 10"),
         (["up", "--lane", "nonsense"], "write it as LANE.SETTING=NUMBER"),
         (["up", "--review-fails", "ajar"], "--review-fails ajar: it must be open or closed"),

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from domain.policy import ADMINS, MODERATORS
 
-__all__ = ["AUTH_FLOWS", "GROUPS", "PASSWORD", "TOKEN_MINUTES", "app_client_definition", "issuer_of", "jwks_url_of"]
+__all__ = [
+    "AUTH_FLOWS",
+    "GROUPS",
+    "PASSWORD",
+    "REFRESH_DAYS",
+    "TOKEN_MINUTES",
+    "app_client_definition",
+    "issuer_of",
+    "jwks_url_of",
+]
 
 GROUPS = {ADMINS: "may do everything everywhere", MODERATORS: "are moderators of every room"}
 """Group → what its users are."""
@@ -15,7 +25,7 @@ TOKEN_MINUTES = 60
 REFRESH_DAYS = 30
 AUTH_FLOWS = ("ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_PASSWORD_AUTH", "ALLOW_USER_SRP_AUTH")
 """How a user may sign in: by SRP, which shows the password to nobody, or, for `roomcast user`, by the password."""
-PASSWORD = {
+PASSWORD: Mapping[str, Any] = {
     "MinimumLength": 12,
     "RequireLowercase": True,
     "RequireNumbers": True,

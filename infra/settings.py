@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from adapters.identity import AUTH_MODES
+from adapters.settings import check_origin_setting
 from domain.errors import BadSetting
 from domain.lanes import LANES, Lane, override_lanes
 from domain.rates import RATES, Rate, override_rates
 from infra.packaging import ARCHITECTURES, PYTHONS
 
-__all__ = ["STAGES", "Stage", "check_mapping", "check_stage", "read_stage"]
+__all__ = ["STAGES", "Stage", "check_mapping", "check_stage", "listed_origins", "read_stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,15 @@ class Stage:
     """What no capped lane may use of the quota: the interactive lane's, which has no cap."""
 
     auth: str = "demo"
+    """How clients are known: demo, cognito or oidc."""
+    oidc_issuer: str = ""
+    """In `oidc` auth: whose tokens count, as their `iss` has it."""
+    oidc_audience: str = ""
+    """In `oidc` auth: for whom they have to be made out."""
+    user_claim: str = "sub"
+    """The claim of a token that is the user's id."""
+    origins: str = ""
+    """The pages that may connect, with commas between them; none: any."""
     open_rooms: bool = True
     """Whether the first join makes a room that nobody created."""
     roster_limit: int = 50
@@ -83,18 +94,20 @@ class Stage:
 
     management_endpoint: str = ""
     """`@connections` elsewhere than on AWS: an emulator's."""
+    cognito_endpoint: str = ""
+    """The user pool's keys elsewhere than on AWS: an emulator's."""
     synthesizer: str = "default"
     """`default`: deploys with the roles that `cdk bootstrap` makes. `cli`: with the caller's own credentials."""
 
 
 STAGES: Mapping[str, Stage] = {
     "dev": Stage("dev", LANES),
-    "prod": Stage("prod", LANES, log_retention_days=90, open_rooms=False, protect=True),
+    "prod": Stage("prod", LANES, auth="cognito", log_retention_days=90, open_rooms=False, protect=True),
 }
 """A stage of another name is a `dev` of that name."""
 
 _CHOICES: Mapping[str, tuple[str | int, ...]] = {
-    "auth": ("demo",),
+    "auth": AUTH_MODES,
     "review_fails": ("closed", "open"),
     "architecture": tuple(ARCHITECTURES),
     "python": PYTHONS,
@@ -160,14 +173,19 @@ def check_stage(stage: Stage) -> None:
             raise BadSetting(f"setting {name}={getattr(stage, name)}: it must be between {low} and {high}")
     if stage.alarm_email and not _EMAIL.fullmatch(stage.alarm_email):
         raise BadSetting(f"setting alarm_email={stage.alarm_email}: write an address such as ops@example.org")
-    if not re.fullmatch(r"(https?://[^\s]+[^/\s])?", stage.management_endpoint):
-        raise BadSetting(
-            f"setting management_endpoint={stage.management_endpoint}: write a URL without a slash at its end"
-        )
+    for name in ("management_endpoint", "cognito_endpoint"):
+        if not re.fullmatch(r"(https?://[^\s]+[^/\s])?", getattr(stage, name)):
+            raise BadSetting(f"setting {name}={getattr(stage, name)}: write a URL without a slash at its end")
+    _check_identity(stage)
     _check_review(stage)
     for lane in stage.lanes.values():
         check_mapping(lane)
     _check_quota(stage)
+
+
+def listed_origins(stage: Stage) -> tuple[str, ...]:
+    """The origins, one by one."""
+    return tuple(it.strip() for it in stage.origins.split(",")) if stage.origins else ()
 
 
 def _check_review(stage: Stage) -> None:
@@ -188,6 +206,19 @@ def check_mapping(lane: Lane) -> None:
     for name in ("window", "timeout", "visibility"):
         if getattr(lane, name) % 1:
             raise BadSetting(f"setting lane.{lane.name}.{name}={getattr(lane, name):g}: Lambda takes whole seconds")
+
+
+def _check_identity(stage: Stage) -> None:
+    oidc = stage.auth == "oidc"
+    for name in ("oidc_issuer", "oidc_audience"):
+        if bool(getattr(stage, name)) != oidc:
+            raise BadSetting(f"setting {name}={getattr(stage, name)}: auth=oidc needs it, and no other mode takes it")
+    if oidc and not re.fullmatch(r"https://\S+", stage.oidc_issuer):
+        raise BadSetting(f"setting oidc_issuer={stage.oidc_issuer}: write it as the tokens' `iss` has it, https://…")
+    if not re.fullmatch(r"[A-Za-z0-9_:./-]+", stage.user_claim):
+        raise BadSetting(f"setting user_claim={stage.user_claim}: write the name of a claim, such as sub")
+    for it in listed_origins(stage):
+        check_origin_setting(it)
 
 
 def _check_quota(stage: Stage) -> None:

@@ -10,16 +10,19 @@ from pathlib import Path
 
 from aws_cdk import App, CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack, StackSynthesizer
 from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from adapters.settings import Settings, table_names
+from adapters.user_pool import issuer_of, jwks_url_of
 from infra.backend import Backend
 from infra.broadcast_pipeline import BroadcastPipeline
 from infra.broadcast_queues import BroadcastQueues
 from infra.functions import Functions
+from infra.identity import UserPool, parameter_names
 from infra.observability import Observability
 from infra.room_store import RoomStore
-from infra.settings import Stage
+from infra.settings import Stage, listed_origins
 from infra.websocket_api import ROUTE_SELECTION, WebSocketRoutes
 
 __all__ = ["ServiceStack", "StateStack", "deployment"]
@@ -35,7 +38,7 @@ def deployment(app: App, stage: Stage, bundle: Path) -> tuple[StateStack, Servic
 
 
 class StateStack(Stack):
-    """The tables. In a protected stage they outlive it."""
+    """The tables, and the users. In a protected stage they outlive it."""
 
     def __init__(self, scope: Construct, name: str, stage: Stage, prefix: str) -> None:
         super().__init__(
@@ -46,6 +49,8 @@ class StateStack(Stack):
             synthesizer=_synthesizer(stage),
         )
         self.store = RoomStore(self, "RoomStore", prefix=prefix, protect=stage.protect)
+        if stage.auth == "cognito":
+            UserPool(self, "Users", prefix=prefix, protect=stage.protect)
 
 
 class ServiceStack(Stack):
@@ -62,6 +67,10 @@ class ServiceStack(Stack):
         # From API id, Region and stage: a custom domain refuses `@connections`.
         endpoint = stage.management_endpoint or f"https://{api.api_id}.execute-api.{self.region}.{self.url_suffix}"
         queues = BroadcastQueues(self, "Queues", prefix=prefix, lanes=stage.lanes)
+        pool, client = self._user_pool(stage, prefix)
+        issuer = issuer_of(pool, self.region, self.url_suffix) if pool else stage.oidc_issuer
+        elsewhere = f"{stage.cognito_endpoint}/{pool}" if stage.cognito_endpoint else issuer
+        jwks_url = jwks_url_of(elsewhere) if pool else ""
         settings = Settings(
             tables=table_names(prefix),
             queues={lane: it.queue_url for lane, it in queues.queues.items()},
@@ -69,6 +78,11 @@ class ServiceStack(Stack):
             management_endpoint=f"{endpoint}/{stage.name}",
             region=self.region,
             auth=stage.auth,
+            user_claim=stage.user_claim,
+            origins=listed_origins(stage),
+            issuer=issuer,
+            audience=client or stage.oidc_audience,
+            jwks_url=jwks_url,
             open_rooms=stage.open_rooms,
             roster_limit=stage.roster_limit,
             shard_limit=stage.shard_limit,
@@ -111,8 +125,17 @@ class ServiceStack(Stack):
             **{f"{lane.title()}Queue": it.queue_name for lane, it in queues.queues.items()},
             **{f"{lane.title()}DeadLetterQueue": it.queue_name for lane, it in queues.dead_letter_queues.items()},
         }
+        if pool:
+            outputs |= {"UserPoolId": pool, "UserPoolClientId": client}
         for output, value in outputs.items():
             CfnOutput(self, output, value=value)
+
+    def _user_pool(self, stage: Stage, prefix: str) -> tuple[str, str]:
+        """The ids of the pool and its app client, known when it is deployed; empty where there is none."""
+        if stage.auth != "cognito":
+            return "", ""
+        pool, client = (ssm.StringParameter.value_for_string_parameter(self, it) for it in parameter_names(prefix))
+        return pool, client
 
 
 def _synthesizer(stage: Stage) -> StackSynthesizer:

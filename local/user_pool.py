@@ -35,7 +35,7 @@ async def open_user_pool(endpoint: str, prefix: str) -> UserPool:
         listed = (await cognito.list_user_pools(MaxResults=60))["UserPools"]
         pool = next((it["Id"] for it in listed if it["Name"] == prefix), None)
         if pool is None:
-            policies = {"PasswordPolicy": PASSWORD}
+            policies = {"PasswordPolicy": dict(PASSWORD)}
             made = await cognito.create_user_pool(PoolName=prefix, Policies=policies)
             pool = made["UserPool"]["Id"]
             for group, description in GROUPS.items():

@@ -24,9 +24,10 @@ def test_a_stage_is_sound_as_it_stands(stage: Stage) -> None:
 
 
 def test_production_is_protected() -> None:
-    """Its tables can't be deleted, and nobody makes rooms by joining them."""
+    """Its tables can't be deleted, nobody makes rooms by joining them, and users are who they have shown to be."""
     prod = read_stage({"stage": "prod"})
     assert (prod.protect, prod.open_rooms, prod.log_retention_days) == (True, False, 90)
+    assert prod.auth == "cognito"
 
 
 def test_another_name_is_a_dev_of_that_name() -> None:
@@ -63,7 +64,27 @@ def test_settings_are_overridden_by_name() -> None:
         ({"worker_memory": "much"}, ["worker_memory=much", "whole number"]),
         ({"worker_memory": "64"}, ["worker_memory=64", "between 128 and 10240"]),
         ({"protect": "perhaps"}, ["protect=perhaps", "true or false"]),
-        ({"auth": "none"}, ["auth=none", "demo"]),
+        ({"auth": "none"}, ["auth=none", "demo", "cognito", "oidc"]),
+        ({"auth": "oidc"}, ["oidc_issuer=", "auth=oidc needs it"]),
+        ({"auth": "oidc", "oidc_issuer": "https://id.example.org"}, ["oidc_audience=", "auth=oidc needs it"]),
+        ({"auth": "cognito", "oidc_audience": "chat"}, ["oidc_audience=chat", "no other mode takes it"]),
+        ({"auth": "oidc", "oidc_issuer": "http://id.example.org", "oidc_audience": "chat"}, ["oidc_issuer=http:"]),
+        ({"user_claim": "a b"}, ["user_claim=a b", "sub"]),
+        *(
+            ({"origins": it}, ["origin ", "https://chat.example.org"])
+            for it in (
+                "*",
+                "null",
+                "chat.example.org",
+                "https://*.example.org",
+                "https://chat.example.org/",
+                "https://Chat.example.org",
+                "https://chat.example.org:443",
+                "http://chat.example.org:80",
+                "https://chat.example.org,,https://a.example.org",
+                "wss://chat.example.org",
+            )
+        ),
         ({"architecture": "riscv"}, ["architecture=riscv", "arm64"]),
         ({"python": "2.7"}, ["python=2.7", "3.13"]),
         ({"log_retention_days": "8"}, ["log_retention_days=8", "14"]),

@@ -21,8 +21,8 @@ from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
 from adapters.sqs import SqsQueue
-from domain.rates import RateLimiter
 from domain.ports import Clock, Identity, Ports
+from domain.rates import RateLimiter
 from domain.rooms import Rules
 
 __all__ = ["Runtime", "SystemClock", "calls", "runtime", "watchers"]

@@ -191,6 +191,8 @@ class Mute(_AboutUser, frozen=True, kw_only=True, tag="mute"):
 
 class Unmute(_AboutUser, frozen=True, kw_only=True, tag="unmute"):
     """Let a user write again."""
+
+
 class Reauth(Request, frozen=True, kw_only=True, tag="reauth"):
     """Stay beyond the end of the token that the connection came with, by a fresh one of the same user."""
 

@@ -72,7 +72,7 @@ async def test_a_join_that_has_read_the_old_end_fails(stage: StoreStage) -> None
     await stage.enter()
     await stage.store.lengthen(stage.connection, LATER, NOW + HOUR)
     with pytest.raises(Conflict):
-        await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, NOW)
+        await stage.store.join(stage.member(join_id="join-2"), stage.inbox, None, stage.may_join(), NOW)
     assert [it.room for it in (await stage.store.session(stage.connection)).memberships] == [stage.room]
-    await stage.store.join(stage.member(join_id="join-2", expires_at=LATER), stage.inbox, None, NOW)
+    await stage.store.join(stage.member(join_id="join-2", expires_at=LATER), stage.inbox, None, stage.may_join(), NOW)
     assert len((await stage.store.session(stage.connection)).memberships) == 2

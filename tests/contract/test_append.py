@@ -290,7 +290,7 @@ async def test_an_append_without_a_membership_or_needs_asks_nothing_of_its_sende
         [Append(await stage.read_room(), stage.entry(1))], Sender("news"), "request-1", stage.once(), NOW
     )
     assert (await stage.read_room()).head == 1
-    assert (await stage.store.sending([stage.room], "", "news", "request-1")).once == stage.once()
+    assert (await stage.store.sending([stage.room], "none", "news", "request-1")).once == stage.once()
 
 
 async def test_a_pause_counts_from_the_last_append_that_had_one(stage: StoreStage) -> None:

@@ -135,7 +135,8 @@ async def test_a_join_that_died_before_it_counted_is_made_good_by_its_next_try()
     key, _ = await shard_of(world)
     session = await world.store.session("bob")
     assert session.connection is not None
-    member = Member("bob", "bob", "Bob", "v1", session.connection.connected_at, 2**60, "died")
+    own = session.connection
+    member = Member("bob", "bob", "Bob", "v1", own.connected_at, own.expires_at, "died")
     await world.store.join(member, key, None, None, world.clock.now())
     reply = await world.ask("bob", {"type": "join_room", "roomId": "general"})
     assert reply["data"]["head"] == 1

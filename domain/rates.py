@@ -44,9 +44,9 @@ class Rate:
 RATES: Mapping[str, Rate] = {
     CONNECTION: Rate(30, 300),
     USER: Rate(60, 600),
-    # A person types one or two a second; a bot that reports what happens comes to ten.
-    "chat": Rate(20, 200),
-    "private_message": Rate(20, 200),
+    # A person types one or two a second; a bot that reports what happens may come to five.
+    "chat": Rate(10, 100),
+    "private_message": Rate(10, 100),
     "typing": Rate(5, 50),
     # Who comes back joins fifty rooms at once and asks each for what was missed, on each of their devices.
     "join_room": Rate(10, 200),
@@ -63,7 +63,7 @@ RATES: Mapping[str, Rate] = {
 
 
 def override_rates(rates: Mapping[str, Rate], settings: Iterable[str]) -> dict[str, Rate]:
-    """The table with settings such as `chat=10` or `chat=10/50` applied: tokens a second, and how many at once.
+    """The table with settings such as `chat=5` or `chat=5/50` applied: tokens a second, and how many at once.
 
     Without the second the bucket goes on holding what fills it in as many seconds as before. Raises `BadSetting`.
     """
@@ -79,7 +79,7 @@ def override_rates(rates: Mapping[str, Rate], settings: Iterable[str]) -> dict[s
             result[name] = Rate(rate, float(burst) if slash else max(1.0, rate * before.burst / before.per_second))
         except ValueError:
             raise BadSetting(
-                f"rate '{setting}': write NAME=PER_SECOND or NAME=PER_SECOND/BURST, e.g. chat=10/50"
+                f"rate '{setting}': write NAME=PER_SECOND or NAME=PER_SECOND/BURST, e.g. chat=5/50"
             ) from None
         if not (0 <= rate <= _MOST and 1 <= result[name].burst <= _MOST):
             raise BadSetting(

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from domain.errors import BadSetting
 from loadtest.bars import Bars
+from loadtest.bench.flood import measure_flood
 from loadtest.bench.growth import measure_growth
 from loadtest.bench.imports import handler_modules, measure_imports
 from loadtest.bench.isolation import measure_isolation
@@ -32,7 +33,7 @@ __all__ = ["main"]
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 """Where the project keeps what it makes."""
-PARTS = ("post", "post_tls", "room", "growth", "packing", "isolation", "limiter", "import")
+PARTS = ("post", "post_tls", "room", "growth", "packing", "isolation", "flood", "limiter", "import")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Extent:
     isolation_members: int
     isolation_rooms: int
     isolation_seconds: float
+    flood_rooms: int
+    flood_seconds: float
+    flood_rounds: int
     limiter_members: int
     limiter_seconds: float
     import_rounds: int
@@ -70,6 +74,9 @@ FULL = Extent(
     isolation_members=5_000,
     isolation_rooms=50,
     isolation_seconds=30,
+    flood_rooms=20,
+    flood_seconds=20,
+    flood_rounds=5,
     limiter_members=1_000,
     limiter_seconds=30,
     import_rounds=5,
@@ -87,6 +94,9 @@ QUICK = Extent(
     isolation_members=20,
     isolation_rooms=2,
     isolation_seconds=1,
+    flood_rooms=2,
+    flood_seconds=1,
+    flood_rounds=1,
     limiter_members=20,
     limiter_seconds=2,
     import_rounds=1,
@@ -104,8 +114,8 @@ def bench(
     json_file: Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the result goes.")] = BUILD
     / "bench.json",
 ) -> None:
-    """Measure posts, a broadcast beside the recipe's, rooms that grow, are busy, or have little granted, and imports.
-    About twelve minutes on two idle cores."""
+    """Measure posts, a broadcast beside the recipe's, rooms that grow, are busy, have little granted or
+    a flood beside them, and imports. About sixteen minutes on two idle cores."""
     parts = only.split(",")
     for it in parts:
         if it not in PARTS:
@@ -170,6 +180,14 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
                 members=extent.isolation_members,
                 rooms=extent.isolation_rooms,
                 seconds=extent.isolation_seconds,
+                folder=folder,
+                watch=bars.show,
+            )
+        if "flood" in parts:
+            figures.flood = await measure_flood(
+                rooms=extent.flood_rooms,
+                seconds=extent.flood_seconds,
+                rounds=extent.flood_rounds,
                 folder=folder,
                 watch=bars.show,
             )

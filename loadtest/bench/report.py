@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
+from loadtest.bench.flood import Flood
 from loadtest.bench.growth import GrowthRow
 from loadtest.bench.isolation import Isolation
 from loadtest.bench.limiter import Limiter
@@ -62,6 +63,7 @@ class Figures:
     packing: Packing | None = None
     packing_throttled: Packing | None = None
     isolation: Isolation | None = None
+    flood: Flood | None = None
     limiter: Limiter | None = None
     import_ms: Mapping[str, float] | None = None
 
@@ -82,6 +84,8 @@ class Figures:
             result["packing_throttled"] = _rounded(self.packing_throttled)
         if self.isolation is not None:
             result["isolation"] = {**_rounded(self.isolation), "ratio": round(self.isolation.ratio, 2)}
+        if self.flood is not None:
+            result["flood"] = {**_rounded(self.flood), "ratio": round(self.flood.ratio, 2)}
         if self.limiter is not None:
             result["limiter"] = _rounded(self.limiter, 4)
         if self.import_ms is not None:
@@ -104,6 +108,8 @@ class Figures:
             yield _packing_table("Packing, posts throttled", self.packing_throttled)
         if self.isolation is not None:
             yield _isolation_table(self.isolation)
+        if self.flood is not None:
+            yield _flood_table(self.flood)
         if self.limiter is not None:
             yield _limiter_table(self.limiter)
         if self.import_ms is not None:
@@ -169,6 +175,16 @@ def _isolation_table(it: Isolation) -> Table:
     return table
 
 
+def _flood_table(it: Flood) -> Table:
+    table = _table(
+        f"{it.rooms} small rooms beside a flood, {it.refused_share:.0%} of it refused", "", "p50 ms", "p99 ms"
+    )
+    table.add_row("without", f"{it.without_p50_ms:,.0f}", f"{it.without_p99_ms:,.0f}")
+    table.add_row(f"beside {it.asked_per_s:,.0f} requests/s", f"{it.beside_p50_ms:,.0f}", f"{it.beside_p99_ms:,.0f}")
+    table.add_row("ratio", f"{it.beside_p50_ms / it.without_p50_ms:.1f}", f"{it.ratio:.1f}")
+    return table
+
+
 def _limiter_table(it: Limiter) -> Table:
     title = f"A throttle of {it.rate:,.0f} a second, burst {it.burst:,.0f}"
     table = _table(title, "members", "used of it", "429s", "entries a post", "p99 ms")
@@ -193,7 +209,7 @@ def _post_json(post: Mapping[str, float]) -> dict[str, int]:
     return {name: round(it) for name, it in post.items()}
 
 
-def _rounded(row: GrowthRow | Packing | Isolation | Limiter, digits: int = 2) -> dict[str, Any]:
+def _rounded(row: GrowthRow | Packing | Isolation | Flood | Limiter, digits: int = 2) -> dict[str, Any]:
     return {name: round(it, digits) for name, it in asdict(row).items()}
 
 

@@ -15,7 +15,7 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ from adapters.dynamodb import DynamoStore
 from adapters.rows import Item
 from adapters.settings import table_names
 from domain.lanes import LANES, override_lanes
+from domain.rates import RATES, override_rates
 from domain.rooms import Rules
 from loadtest.bench.environ import ENVIRON
 from loadtest.bench.recipe import table_definition
@@ -43,26 +44,33 @@ ANSWER_WITHIN = 60.0
 """The longest that any request but a broadcast takes."""
 RECIPE_SECONDS = 300.0
 """The longest that the recipe's worker may take: 5,000 posts of 10 ms, one after the other, and as much again."""
+RATE = "rate."
+"""How the settings of rates begin."""
 RECIPE_TABLE = "recipe-connections"
 
 
 @asynccontextmanager
-async def start_stage(folder: Path, *lane_settings: str) -> AsyncIterator[tuple[Peer, str]]:
-    """The stage in a process of its own, and its WebSocket URL. What it stores is in a new folder within `folder`."""
+async def start_stage(folder: Path, *settings: str) -> AsyncIterator[tuple[Peer, str]]:
+    """The stage in a process of its own, and its WebSocket URL. What it stores is in a new folder within `folder`.
+
+    `settings`: of lanes, as `interactive.batch_size=5`, or of rates, as `rate.chat=5/50`; without any of those clients
+    may ask as often as they like.
+    """
     state = tempfile.mkdtemp(dir=folder, prefix="twin-")
-    command = ("twin", "loadtest.bench.stage", state, *lane_settings)
+    command = ("twin", "loadtest.bench.stage", state, *settings)
     async with start(*command, folder=folder, stop_within=STOP_WITHIN, environ=ENVIRON) as peer:
         yield peer, (await peer.read(START_WITHIN))["ws"]
 
 
 class _Stage:
-    def __init__(self, state: Path, lane_settings: Iterable[str]) -> None:
+    def __init__(self, state: Path, settings: Sequence[str]) -> None:
+        of_rates = [it.removeprefix(RATE) for it in settings if it.startswith(RATE)]
         self.twin = Twin(
             state=state,
-            lanes=override_lanes(LANES, lane_settings),
+            lanes=override_lanes(LANES, [it for it in settings if not it.startswith(RATE)]),
             post_latency=self._draw_latency,
             gateway_class=SeatingGateway,
-            rates={},
+            rates=override_rates(RATES, of_rates) if of_rates else {},
         )
         self._state = state
         self._latency = 0.0
@@ -117,10 +125,10 @@ class _Stage:
         return len(rows)
 
 
-async def main(state: Path, lane_settings: Iterable[str]) -> None:
+async def main(state: Path, settings: Sequence[str]) -> None:
     """Serve until the bench closes its end."""
     channel = parent()
-    stage = _Stage(state, lane_settings)
+    stage = _Stage(state, settings)
     async with stage.twin:
         await stage.prepare()
         try:

@@ -67,6 +67,14 @@ async def test_rooms_that_grow_and_rooms_beside_them(tmp_path: Path) -> None:
     assert result["isolation"]["large_posts_per_s"] > 0
 
 
+@pytest.mark.slow
+async def test_a_flood_beside_small_rooms(tmp_path: Path) -> None:
+    """It asks for ten times what is granted, and the others' load test is clean all the same."""
+    result = await measure("flood", tmp_path)
+    assert result["flood"]["asked_per_s"] > result["flood"]["rate"]
+    assert 0 < result["flood"]["refused_share"] < 1
+
+
 @pytest.mark.large
 async def test_rooms_that_are_busy(tmp_path: Path) -> None:
     """The same of the other parts with a twin in them."""

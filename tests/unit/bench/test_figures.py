@@ -13,6 +13,7 @@ from rich.console import Console
 
 from loadtest.audit import Audit, Finding
 from loadtest.bench.errors import BenchError
+from loadtest.bench.flood import Flood
 from loadtest.bench.growth import GrowthRow, Usage
 from loadtest.bench.isolation import Isolation
 from loadtest.bench.limiter import Limiter, Reading
@@ -41,6 +42,7 @@ def figures() -> Figures:
         packing=Packing(1_000, 4.8, 19_876.5, 380.04, 651.0),
         packing_throttled=Packing(1_000, 6.7, 19_900.0, 480.04, 851.0),
         isolation=Isolation(5_000, 50, 40.0, 80.0, 50.0, 120.04, 2_900.4),
+        flood=Flood(20, 20.0, 199.8, 0.8, 20.0, 50.0, 24.0, 60.04),
         limiter=Limiter(1_000, 1_000.0, 500.0, 0.97123, 0.05, 5.1, 2_100.0),
         import_ms={"services.connect": 312.34},
     )
@@ -110,6 +112,17 @@ def test_json() -> None:
             "large_posts_per_s": 2_900.4,
             "ratio": 1.5,
         },
+        "flood": {
+            "rooms": 20,
+            "rate": 20.0,
+            "asked_per_s": 199.8,
+            "refused_share": 0.8,
+            "without_p50_ms": 20.0,
+            "without_p99_ms": 50.0,
+            "beside_p50_ms": 24.0,
+            "beside_p99_ms": 60.04,
+            "ratio": 1.2,
+        },
         "limiter": {
             "members": 1_000,
             "rate": 1_000.0,
@@ -147,6 +160,9 @@ def test_tables() -> None:
         "alone|40|80",
         "beside 2,900 posts/s|50|120",
         "ratio|1.2|1.5",
+        "without|20|50",
+        "beside 200 requests/s|24|60",
+        "ratio|1.2|1.2",
         "1,000|97.1%|5.0%|5.1|2,100",
         "services.connect|312",
     ]
@@ -225,5 +241,5 @@ def test_the_document() -> None:
     assert set(CONTENDERS) <= rows
     result = json.loads(json.dumps(figures().as_json()))
     keys = {*result, *result["room"][0], *result["growth"][0]}
-    keys |= {it for part in ("packing", "packing_throttled", "isolation", "limiter") for it in result[part]}
+    keys |= {it for part in ("packing", "packing_throttled", "isolation", "flood", "limiter") for it in result[part]}
     assert [it for it in keys if f"`{it}`" not in text] == []

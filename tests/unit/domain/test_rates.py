@@ -118,13 +118,13 @@ def test_who_comes_back_is_not_limited() -> None:
 
 def test_settings() -> None:
     """A rate keeps the seconds that its bucket holds, unless it says how many at once."""
-    table = override_rates(RATES, ["chat=10", "user=5/7", "ping=0", "connection=0.01"])
-    assert table["chat"] == Rate(10, 100)
+    table = override_rates(RATES, ["chat=5", "user=5/7", "ping=0", "connection=0.01"])
+    assert table["chat"] == Rate(5, 50)
     assert table["user"] == Rate(5, 7)
     assert table["ping"].per_second == 0
     assert table["connection"] == Rate(0.01, 1)
     assert override_rates(table, ["ping=5"])["ping"] == RATES["ping"]
-    assert replace(table["chat"], per_second=20, burst=200) == RATES["chat"]
+    assert replace(table["chat"], per_second=10, burst=100) == RATES["chat"]
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,16 @@ PATIENCE = 2.0
 """Seconds for which the way out is tried."""
 
 
-async def check_place(ports: Ports, connection: Connection, room: Room, count: Count, joined: Sequence[str]) -> None:
-    """`Refused` if the room has more members than its limit since the connection was counted there.
+async def check_place(
+    ports: Ports, connection: Connection, room: Room, count: Count | None, joined: Sequence[str]
+) -> None:
+    """`Refused` if the room has more members than its limit since the connection was counted there (None: it was not).
 
     Its memberships in the rooms `joined` have ended then, without a word to anybody, since nobody was told that they
     began; and the room that it joined last is what it was in `connection`, the row as it was read before.
     """
     limit = members_limit(room, ports.rules)
-    if not limit or await _members(ports, room, count, limit) <= limit:
+    if count is None or not limit or await _members(ports, room, count, limit) <= limit:
         return
     await _withdraw(ports, connection, joined)
     if is_inbox(room.room):

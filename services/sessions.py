@@ -225,8 +225,7 @@ async def _enter(
         if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
             await _leave(ports, connection.connection, room.room)
             raise Refused("ROOM_NOT_FOUND", "Room not found")
-        if count is not None:
-            await check_place(ports, connection, now_there, count, room_ids)
+        await check_place(ports, connection, now_there, count, room_ids)
         if count is not None and should_grow(now_there, count, ports.rules, now):
             await _grow(ports, now_there, now)
         entered.append(_Entered(now_there, key, member, count))

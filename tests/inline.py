@@ -19,7 +19,7 @@ from adapters.memory import MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import ConnectionGone, PostFailed, Refused, Throttled
 from domain.lanes import LANES, Lane
-from domain.ports import Connections, Ports
+from domain.ports import Clock, Connections, Identity, Ports
 from domain.protocol import SUBPROTOCOL
 from domain.rooms import Rules
 from local.functions import FunctionError
@@ -27,6 +27,7 @@ from local.gateway import Gateway, listen
 from local.schedule import Schedule
 from pipeline.batch import Worker
 from pipeline.worker import read_record
+from services.authorizer import context_of
 from services.caller import read_caller
 from services.connect import STATUS
 from services.handshake import asked_room, chosen_dialect, read_handshake
@@ -48,8 +49,16 @@ TURNS = 100
 class InlineService:
     """`async with`: it serves until the end of the block. What clients see of it is at `url`."""
 
-    def __init__(self, *, rules: Rules | None = None, seed: int = 0, **settings: Any) -> None:
-        """`settings` are the gateway's."""
+    def __init__(
+        self,
+        *,
+        rules: Rules | None = None,
+        seed: int = 0,
+        identify: Callable[[Clock], Identity] | None = None,
+        **settings: Any,
+    ) -> None:
+        """`identify`: who tells users by their credentials, on that clock; without it they are who they say they are.
+        `settings` are the gateway's."""
         self.clock = LeapingClock()
         self.store = MemoryStore()
         self.queue = MemoryQueue(self.clock, LANES, random.Random(seed))
@@ -59,7 +68,8 @@ class InlineService:
         """The codes with which connections were closed, as `$disconnect` has them."""
         rules = rules or Rules()
         roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, random.Random(seed))
+        identity = identify(self.clock) if identify is not None else DemoIdentity()
+        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, random.Random(seed), identity)
         self.gateway = Gateway(
             authorizer=_Function(self._authorize, self.failures),
             connect=_Function(self._connect, self.failures),
@@ -109,14 +119,15 @@ class InlineService:
     # ---- the functions
 
     async def _authorize(self, event: dict[str, Any]) -> dict[str, Any]:
+        assert self.ports.identity is not None
         try:
-            principal = await DemoIdentity().admit(read_handshake(event))
+            principal = await self.ports.identity.admit(read_handshake(event))
         except Refused as error:
             raise FunctionError("Exception", "Unauthorized") from error
         return {
             "principalId": principal.user,
             "policyDocument": {"Statement": [{"Effect": "Allow"}]},
-            "context": {"userId": principal.user, "name": principal.name},
+            "context": context_of(principal),
         }
 
     async def _connect(self, event: dict[str, Any]) -> dict[str, Any]:

@@ -63,11 +63,13 @@ class Deployment:
         self.websocket_url = self.management_url.replace("http", "ws", 1)
         self.outputs: dict[str, str] = {}
         """The service's, once it is deployed."""
+        self.keys = folder / "emulator" / "stored" / "cognito-pool-keys"
+        """Where the emulator keeps the keys by which user pools sign, POOL-access.pem."""
         self._folder = folder
         self._assembly = folder / "cdk.out"
 
-    def synthesize(self) -> None:
-        """`app.py` to an assembly, for the emulator's processor and Python."""
+    def synthesize(self, **settings: str) -> None:
+        """`app.py` with these settings to an assembly, for the emulator's processor and Python."""
         architecture, python = native()
         context = {
             "stage": STAGE,
@@ -75,6 +77,7 @@ class Deployment:
             "python": python,
             "synthesizer": "cli",
             "management_endpoint": self.management_url.removesuffix(f"/{STAGE}"),
+            **settings,
         }
         arguments = [it for name, value in context.items() for it in ("-c", f"{name}={value}")]
         app = f"{sys.executable} app.py"

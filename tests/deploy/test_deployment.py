@@ -10,14 +10,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import aioboto3
+import jwt
 import pytest
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from adapters.dynamodb import DynamoStore
 from adapters.settings import Settings, table_names
@@ -39,7 +44,7 @@ from tests.deploy.deployment import (
     wait_until,
 )
 from tests.deploy.differences import DIFFERENCES
-from tests.e2e.people import person
+from tests.e2e.people import Person, person
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
@@ -70,6 +75,20 @@ TUNER = {
     ],
 }
 """What `roomcast tune --apply` and `--undo` need."""
+REGISTRAR = {
+    "*": [
+        "cloudformation:DescribeStacks",
+        "lambda:GetFunctionConfiguration",
+        "cognito-idp:AdminAddUserToGroup",
+        "cognito-idp:AdminCreateUser",
+        "cognito-idp:AdminGetUser",
+        "cognito-idp:AdminListGroupsForUser",
+        "cognito-idp:AdminSetUserPassword",
+    ],
+}
+"""What `roomcast user` needs."""
+PAGE = "https://chat.example.org"
+PASSWORD = "Correct-horse-7"
 ADDRESSES = {
     "WebSocketUrl": f"wss://{API}.execute-api.{REGION}.amazonaws.com/{STAGE}",
     "InteractiveQueue": f"{PREFIX}-interactive.fifo",
@@ -315,8 +334,71 @@ async def test_its_lanes_are_changed_and_changed_back(deployment: Deployment) ->
     assert await asyncio.to_thread(read) == before
 
 
+async def test_users_sign_in_once_the_stage_has_a_pool(deployment: Deployment) -> None:
+    """The stage is brought from `demo` to `cognito`. An operator with no more rights than docs/operating.md names makes
+    users, who connect from a page of the list by a subprotocol and chat; no other page and no other token is let in."""
+    settings = {"auth": "cognito", "cognito_endpoint": deployment.endpoint, "origins": PAGE}
+    await asyncio.to_thread(lambda: deployment.synthesize(**settings))
+    await asyncio.to_thread(deployment.deploy)
+    credentials = await asyncio.to_thread(lambda: user(deployment, "registrar", **REGISTRAR))
+    for name in ("ada", "bob"):
+        options = ("--stage", STAGE, "--password", PASSWORD)
+        status, out, err = await roomcast(deployment, credentials, "user", "create", name, "--group", "admin", *options)
+        assert status == 0, out + err
+    tokens = [
+        (await roomcast(deployment, credentials, "user", "token", it, *options))[1].strip() for it in ("ada", "bob")
+    ]
+
+    async def status_of(token: str, origin: str | None = PAGE) -> int:
+        try:
+            async with page(deployment, token, origin):
+                return 101
+        except InvalidStatus as error:
+            return error.response.status_code
+
+    room = fresh("hall")
+    async with page(deployment, tokens[0], room=room) as ada, page(deployment, tokens[1], room=room) as bob:
+        await ada.say("by Cognito", room)
+        await bob.hears("by Cognito")
+        [chat] = bob.seen("chat")
+        assert (chat["senderName"], chat["senderId"]) == ("ada", ada.seen("welcome")[0]["userId"])
+        reply = await ada.ask(type="reauth", token=tokens[0])
+        assert reply["type"] == "reauthenticated", reply
+    assert [await status_of(it) for it in ("", "valid_1", tokens[0][:-9] + "forgedfor")] == [401, 401, 401]
+    assert await status_of(expired(deployment, tokens[0])) == 401
+    origins = (None, "https://evil.net", "null", f"{PAGE}:8443")
+    assert [await status_of(tokens[0], it) for it in origins] == [101, 403, 403, 403]
+
+
+@asynccontextmanager
+async def page(
+    deployment: Deployment, token: str, origin: str | None = PAGE, *, room: str = "general"
+) -> AsyncIterator[Person]:
+    """A socket as a page opens it. Closed when the block ends."""
+    socket = await open_socket(
+        f"{deployment.websocket_url}?{urlencode({'roomId': room})}",
+        subprotocols=[Subprotocol("roomcast.v1"), *([Subprotocol(f"bearer.{token}")] if token else [])],
+        origin=Origin(origin) if origin is not None else None,
+        compression=None,
+    )
+    someone = Person(socket, "page")
+    try:
+        await someone.until(lambda: bool(someone.seen("welcome")), PATIENCE)
+        yield someone
+    finally:
+        await someone.leave()
+
+
+def expired(deployment: Deployment, token: str) -> str:
+    """The token as the pool signed it eleven minutes after its end: the emulator keeps the pool's keys in files."""
+    pem = deployment.keys / f"{deployment.outputs['UserPoolId']}-access.pem"
+    said = jwt.decode(token, options={"verify_signature": False})
+    kid = jwt.get_unverified_header(token)["kid"]
+    return jwt.encode({**said, "exp": said["iat"] - 660}, pem.read_bytes(), "RS256", headers={"kid": kid})
+
+
 async def test_destroyed_it_leaves_nothing(deployment: Deployment) -> None:
-    """No table, queue, function, log, role, rule, alarm, topic or API."""
+    """No table, queue, function, log, role, rule, alarm, topic, API, user pool or parameter."""
     await asyncio.to_thread(deployment.destroy)
     assert await asyncio.to_thread(_resources, deployment) == []
 
@@ -349,10 +431,12 @@ def _resources(deployment: Deployment) -> list[str]:
         ("logs", "describe_log_groups", "logGroups", "logGroupName"),
         ("sns", "list_topics", "Topics", "TopicArn"),
         ("sqs", "list_queues", "QueueUrls", ""),
+        ("ssm", "describe_parameters", "Parameters", "Name"),
     )
+    pools = deployment.client("cognito-idp").list_user_pools(MaxResults=60)["UserPools"]
     found = (
         (it[name] if name else it)
         for service, operation, key, name in kinds
         for it in getattr(deployment.client(service), operation)().get(key, ())
     )
-    return [it for it in found if not it.startswith("cdk-")]  # what `cdk bootstrap` has made
+    return [*(it["Name"] for it in pools), *(it for it in found if "cdk-" not in it)]  # what `cdk bootstrap` has made

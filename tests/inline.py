@@ -69,7 +69,7 @@ class InlineService:
         rules = rules or Rules()
         roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
         identity = identify(self.clock) if identify is not None else DemoIdentity()
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, random.Random(seed), identity)
+        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, random.Random(seed), identity=identity)
         self.gateway = Gateway(
             authorizer=_Function(self._authorize, self.failures),
             connect=_Function(self._connect, self.failures),

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -25,9 +26,10 @@ from domain.policy import ADMINS
 from domain.tokens import TOKEN_LEEWAY_MS
 from local.access import Access
 from local.twin import Twin
-from ops.stage import Deployment, find_twin
+from ops.stage import Deployment, StageError, find_twin
 from ops.user_pool import create_user, sign_in
 from tests.e2e.people import PATIENCE, Person
+from tests.unit.adapters.issuers import KEYS, make_token
 from tests.unit.ops.test_command import roomcast
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -263,3 +265,38 @@ async def _bodies(stage: Stage, url: str) -> str:
         QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0, WaitTimeSeconds=0
     )
     return json.dumps([it["Body"] for it in received.get("Messages", ())])
+
+
+@pytest.mark.slow
+async def test_any_issuer_will_do(tmp_path: Path) -> None:
+    """`roomcast up --auth oidc`: the issuer's discovery document says where its keys are. While it is away and none are
+    known a handshake is answered with 500; a few seconds after it is back, users are let in."""
+    key = KEYS["ES256"]
+    documents: dict[str, Any] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        found = documents.get(request.path)
+        return web.json_response(found) if found is not None else web.Response(status=503)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        issuer = f"http://127.0.0.1:{runner.addresses[0][1]}/issuer"
+        async with Twin(state=tmp_path, access=Access("oidc", issuer=issuer, audience="roomcast")) as twin:
+            where = Stage(twin, tmp_path, await asyncio.to_thread(find_twin, twin.ws_url), {})
+            claims = {"iss": issuer, "aud": "roomcast", "exp": int(time.time()) + 600, "sub": "ada", "name": "Ada"}
+            token = make_token(key, claims)
+            assert await status(where, token) == 500
+            documents["/issuer/.well-known/openid-configuration"] = {"issuer": issuer, "jwks_uri": f"{issuer}/keys"}
+            documents["/issuer/keys"] = {"keys": [key.jwk()]}
+            async with asyncio.timeout(PATIENCE):
+                while (answered := await status(where, token)) != 101:
+                    assert answered == 500
+            assert await status(where, make_token(key, {**claims, "aud": "another"})) in {401, 500}
+            with pytest.raises(StageError, match="no user pool"):
+                await asyncio.to_thread(create_user, where.where, "ada", PASSWORD, [])
+    finally:
+        await runner.cleanup()

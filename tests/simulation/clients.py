@@ -321,16 +321,19 @@ class Client:
                     if judged is not None:
                         self._service.removed(*judged)
                 case Error():
-                    said = self.said.get(event.client_id or "")
-                    if said is not None:
-                        said.refused = event.code
-                    refused = self._joins.pop(event.client_id or "", None)
-                    if refused is not None:
-                        self.released[refused].append((0, 0))  # followed no longer
-                        if life is not None:
-                            life.begun.pop(refused, None)
+                    self._was_refused(event, life)
                 case _:
                     pass
+
+    def _was_refused(self, error: Error, life: Life | None) -> None:
+        said = self.said.get(error.client_id or "")
+        if said is not None:
+            said.refused = error.code
+        room = self._joins.pop(error.client_id or "", None)
+        if room is not None:
+            self.released[room].append((0, 0))  # followed no longer
+            if life is not None:
+                life.begun.pop(room, None)
 
     def _note_move(self, life: Life, frame: bytes) -> None:
         if b'"type":"join_room"' in frame:

@@ -74,9 +74,9 @@ FULL = Extent(
     isolation_members=5_000,
     isolation_rooms=50,
     isolation_seconds=30,
-    flood_rooms=20,
-    flood_seconds=20,
-    flood_rounds=5,
+    flood_rooms=10,
+    flood_seconds=15,
+    flood_rounds=3,
     limiter_members=1_000,
     limiter_seconds=30,
     import_rounds=5,
@@ -115,7 +115,7 @@ def bench(
     / "bench.json",
 ) -> None:
     """Measure posts, a broadcast beside the recipe's, rooms that grow, are busy, have little granted or
-    a flood beside them, and imports. About sixteen minutes on two idle cores."""
+    a flood beside them, and imports. About fifteen minutes on two idle cores."""
     parts = only.split(",")
     for it in parts:
         if it not in PARTS:

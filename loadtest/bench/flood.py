@@ -33,8 +33,8 @@ __all__ = ["Flood", "measure_flood"]
 KIND = "ping"
 RATE = 5.0
 BURST = 10.0
-"""What a user is granted, in each environment: as by default, but of a bucket that is soon empty. Pings, because what is
-granted of a flood is work as any other: of messages four environments would grant more than two cores bear."""
+"""What a user is granted, in each environment: as by default, but of a bucket that is soon empty. Pings, because what
+is granted of a flood is work as any other: of messages four environments would grant more than two cores bear."""
 TIMES = 10
 """How many times the rate for such requests the flood is."""
 SMALL_MEMBERS = 6

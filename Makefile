@@ -23,7 +23,7 @@ up: .venv/.local .venv/.cloud  ## the whole service on this machine, until Ctrl-
 	@exec $(BIN)/roomcast up $(ARGS)
 
 test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native  ## the default tests
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 slow: .venv/.dev .venv/.cloud  ## tests that take longer, some two minutes together
 	@exec $(BIN)/python -m pytest -m 'slow and not large' $(ARGS)

@@ -11,7 +11,7 @@ from client.errors import RequestRefused
 from domain.protocol import FRAME_LIMIT
 from domain.requests import Request, encode_request
 
-__all__ = ["RETRYABLE", "Outbox", "Pending"]
+__all__ = ["LONG_WAIT", "RETRYABLE", "Outbox", "Pending"]
 
 REPLY_WITHIN = 10.0
 """Seconds after which a request without an answer is sent again."""
@@ -22,6 +22,8 @@ PAUSE_LIMIT = 10.0
 """Seconds between tries: full jitter below 0.1 × 2^tries, at most 10."""
 RETRYABLE = frozenset({"ROOM_BUSY", "RATE_LIMITED", "INTERNAL"})
 """Error codes after which the same request may succeed."""
+LONG_WAIT = 30.0
+"""Seconds to wait that are the user's to know of, as a slow room's minutes are: what is behind it waits, too."""
 
 
 @dataclass(slots=True, eq=False)

@@ -38,7 +38,7 @@ from msgspec import UNSET, Raw
 
 from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
 from client.following import UNPLACED, Following
-from client.outbox import RETRYABLE, Outbox, Pending
+from client.outbox import LONG_WAIT, RETRYABLE, Outbox, Pending
 from domain.events import (
     Ack,
     Banned,
@@ -421,7 +421,7 @@ class Session:
         pending = self._outbox.waiting(error.client_id)
         if pending is None:
             return (error,)
-        if error.code in RETRYABLE and pending.patient:
+        if error.code in RETRYABLE and pending.patient and (error.retry_after or 0.0) <= LONG_WAIT:
             self._outbox.postpone(pending, now, error.retry_after or 0.0)
             return ()
         return self._give_up(pending, error, now)

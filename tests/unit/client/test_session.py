@@ -183,6 +183,17 @@ def test_a_refusal_that_will_pass_is_tried_again(refusal: str) -> None:
     assert talk.ask() == first
 
 
+def test_a_refusal_that_lasts_is_told() -> None:
+    """A slow room's minutes are the user's to know of; what stands behind the message does not wait for them."""
+    talk = Talk()
+    talk.session.send("den", "hello", talk.now)
+    talk.session.send("den", "again", talk.now)
+    talk.ask()
+    (error,) = talk.give("error", code="RATE_LIMITED", message="", request="chat", clientId="id-1", retryAfter=31)
+    assert isinstance(error, Error)
+    assert talk.ask()["message"] == "again"
+
+
 def test_a_request_without_an_answer_goes_again() -> None:
     """Ten times; then the user is told."""
     talk = Talk()

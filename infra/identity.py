@@ -6,6 +6,8 @@ Manager under the stage's name, so that neither stack holds the other up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_ssm as ssm
@@ -22,10 +24,21 @@ def parameter_names(prefix: str) -> tuple[str, str]:
 
 
 class UserPool(Construct):
-    """The pool, its groups and its app client. Operators make the users; there is no page to sign in at."""
+    """The pool, its groups and its app client. Operators make the users; a page to sign in at is there on demand."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, prefix: str, protect: bool) -> None:
-        """`protect`: the pool outlives its stack, and refuses to be deleted."""
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        prefix: str,
+        protect: bool,
+        sign_in_domain: str = "",
+        callbacks: Sequence[str] = (),
+    ) -> None:
+        """`protect`: the pool outlives its stack, and refuses to be deleted. `sign_in_domain`: the prefix of Cognito's
+        own domain where its page to sign in is; empty for none. `callbacks`: the URLs that it may send users back to.
+        """
         super().__init__(scope, construct_id)
         pool = cognito.UserPool(
             self,
@@ -65,7 +78,8 @@ class UserPool(Construct):
             "Client",
             user_pool_client_name=prefix,
             generate_secret=False,
-            disable_o_auth=True,
+            disable_o_auth=not sign_in_domain,
+            o_auth=_code_grant(callbacks) if sign_in_domain else None,
             auth_flows=cognito.AuthFlow(user_password=True, user_srp=True),
             access_token_validity=Duration.minutes(TOKEN_MINUTES),
             id_token_validity=Duration.minutes(TOKEN_MINUTES),
@@ -73,6 +87,18 @@ class UserPool(Construct):
             enable_token_revocation=True,
             prevent_user_existence_errors=True,
         )
+        if sign_in_domain:
+            pool.add_domain("SignIn", cognito_domain=cognito.CognitoDomainOptions(domain_prefix=sign_in_domain))
         ids = (pool.user_pool_id, client.user_pool_client_id)
         for name, parameter, value in zip(("PoolId", "ClientId"), parameter_names(prefix), ids, strict=True):
             ssm.StringParameter(self, name, parameter_name=parameter, string_value=value)
+
+
+def _code_grant(callbacks: Sequence[str]) -> cognito.OAuthSettings:
+    """A browser gets a code in its URL, never a token."""
+    return cognito.OAuthSettings(
+        flows=cognito.OAuthFlows(authorization_code_grant=True),
+        scopes=[cognito.OAuthScope.OPENID, cognito.OAuthScope.PROFILE],
+        callback_urls=list(callbacks),
+        logout_urls=list(callbacks),
+    )

@@ -19,7 +19,7 @@ from domain.lanes import LANES, Lane, override_lanes
 from domain.rates import RATES, Rate, override_rates
 from infra.packaging import ARCHITECTURES, PYTHONS
 
-__all__ = ["STAGES", "Stage", "check_mapping", "check_stage", "listed_origins", "read_stage"]
+__all__ = ["STAGES", "Stage", "check_mapping", "check_stage", "listed_callbacks", "listed_origins", "read_stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,11 @@ class Stage:
 
     management_endpoint: str = ""
     """`@connections` elsewhere than on AWS: an emulator's."""
+    sign_in_domain: str = ""
+    """In `cognito` auth: a page of Cognito's to sign in at, PREFIX.auth.REGION.amazoncognito.com. Empty: none."""
+    sign_in_callbacks: str = ""
+    """The URLs that it may send users back to, with commas between them."""
+
     cognito_endpoint: str = ""
     """The user pool's keys elsewhere than on AWS: an emulator's."""
     synthesizer: str = "default"
@@ -183,6 +188,11 @@ def check_stage(stage: Stage) -> None:
     _check_quota(stage)
 
 
+def listed_callbacks(stage: Stage) -> tuple[str, ...]:
+    """The URLs of `sign_in_callbacks`, one by one."""
+    return tuple(it.strip() for it in stage.sign_in_callbacks.split(",")) if stage.sign_in_callbacks else ()
+
+
 def listed_origins(stage: Stage) -> tuple[str, ...]:
     """The origins, one by one."""
     return tuple(it.strip() for it in stage.origins.split(",")) if stage.origins else ()
@@ -219,6 +229,15 @@ def _check_identity(stage: Stage) -> None:
         raise BadSetting(f"setting user_claim={stage.user_claim}: write the name of a claim, such as sub")
     for it in listed_origins(stage):
         check_origin_setting(it)
+    if bool(stage.sign_in_domain) != bool(stage.sign_in_callbacks):
+        raise BadSetting("settings sign_in_domain and sign_in_callbacks: give both, or neither")
+    if stage.sign_in_domain and stage.auth != "cognito":
+        raise BadSetting(f"setting sign_in_domain={stage.sign_in_domain}: only auth=cognito has a page to sign in at")
+    if not re.fullmatch(r"([a-z0-9](-?[a-z0-9])*)?", stage.sign_in_domain):
+        raise BadSetting(f"setting sign_in_domain={stage.sign_in_domain}: write lower-case letters, digits and hyphens")
+    for it in listed_callbacks(stage):
+        if not re.fullmatch(r"https://[^\s,]+|http://localhost(:\d+)?(/[^\s,]*)?", it):
+            raise BadSetting(f"setting sign_in_callbacks={it}: write https://…, or http://localhost for trying out")
 
 
 def _check_quota(stage: Stage) -> None:

@@ -22,7 +22,7 @@ from infra.functions import Functions
 from infra.identity import UserPool, parameter_names
 from infra.observability import Observability
 from infra.room_store import RoomStore
-from infra.settings import Stage, listed_origins
+from infra.settings import Stage, listed_callbacks, listed_origins
 from infra.websocket_api import ROUTE_SELECTION, WebSocketRoutes
 
 __all__ = ["ServiceStack", "StateStack", "deployment"]
@@ -50,7 +50,14 @@ class StateStack(Stack):
         )
         self.store = RoomStore(self, "RoomStore", prefix=prefix, protect=stage.protect)
         if stage.auth == "cognito":
-            UserPool(self, "Users", prefix=prefix, protect=stage.protect)
+            UserPool(
+                self,
+                "Users",
+                prefix=prefix,
+                protect=stage.protect,
+                sign_in_domain=stage.sign_in_domain,
+                callbacks=listed_callbacks(stage),
+            )
 
 
 class ServiceStack(Stack):

@@ -97,3 +97,16 @@ def test_another_issuer_is_a_setting(synthesize: Synthesize) -> None:
     assert settings.origins == ("https://chat.example.org", "http://localhost:5173")
     state = made.template("roomcast-dev-state")
     assert POOL not in {it["Type"] for it in state.body["Resources"].values()}
+
+
+@pytest.mark.slow
+def test_a_page_to_sign_in_at_is_an_opt_in(synthesize: Synthesize) -> None:
+    """A code in the URL, never a token, and only to the pages that were named."""
+    state = synthesize(
+        auth="cognito", sign_in_domain="our-chat", sign_in_callbacks="https://chat.example.org/,http://localhost:5173"
+    ).template("roomcast-dev-state")
+    [domain] = state.of("AWS::Cognito::UserPoolDomain").values()
+    assert domain["Domain"] == "our-chat"
+    [client] = state.of(CLIENT).values()
+    assert client["AllowedOAuthFlows"] == ["code"]
+    assert client["CallbackURLs"] == ["https://chat.example.org/", "http://localhost:5173"]

@@ -70,6 +70,16 @@ def test_settings_are_overridden_by_name() -> None:
         ({"auth": "cognito", "oidc_audience": "chat"}, ["oidc_audience=chat", "no other mode takes it"]),
         ({"auth": "oidc", "oidc_issuer": "http://id.example.org", "oidc_audience": "chat"}, ["oidc_issuer=http:"]),
         ({"user_claim": "a b"}, ["user_claim=a b", "sub"]),
+        ({"auth": "cognito", "sign_in_domain": "our"}, ["sign_in_callbacks", "both, or neither"]),
+        ({"sign_in_domain": "our", "sign_in_callbacks": "https://a.example"}, ["sign_in_domain=our", "auth=cognito"]),
+        (
+            {"auth": "cognito", "sign_in_domain": "Our", "sign_in_callbacks": "https://a.example"},
+            ["sign_in_domain=Our", "lower-case"],
+        ),
+        (
+            {"auth": "cognito", "sign_in_domain": "our", "sign_in_callbacks": "http://a.example"},
+            ["sign_in_callbacks=http://a.example", "https://"],
+        ),
         *(
             ({"origins": it}, ["origin ", "https://chat.example.org"])
             for it in (

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from local.cloud import ACCOUNT, CREDENTIALS, REGION
+from local.nursery import Nursery
 from local.processes import Child
 
 __all__ = [
@@ -97,10 +98,13 @@ class Function:
         log: Path,
         code: Path | None = None,
         niceness: int = 0,
+        nursery: Nursery | None = None,
     ) -> None:
         """`handler` is `module:attribute`; `timeout` is in seconds; output is appended to `log`.
 
         `niceness`: of the environments' processes, for the kernel; 0 to 19.
+
+        `nursery`: where environments are forked; without one each is an interpreter of its own.
 
         `code`: the folder in which it is looked for first; without one, where this process would find it.
         """
@@ -114,6 +118,7 @@ class Function:
         self._slots = asyncio.Semaphore(max_concurrency)
         self._code = code
         self._niceness = niceness
+        self._nursery = nursery
         self._release = 0
         """How often the code was replaced."""
         self._environments: set[_Environment] = set()
@@ -228,10 +233,8 @@ class Function:
             await self._end(environment, kill=False)
 
     async def _start(self) -> _Environment:
-        # -P: a folder called `local` where the twin is started must not hide ours.
-        command = (sys.executable, "-P", "-m", "local.environment", self._handler)
         release, environ = self._release, self._variables()
-        environment = _Environment(await Child.start(*command, environ=environ, log=self._log), release)
+        environment = _Environment(await self._start_process(environ), release)
         if self._niceness:
             os.setpriority(os.PRIO_PROCESS, environment.pid, self._niceness)
         self._environments.add(environment)
@@ -249,6 +252,14 @@ class Function:
             raise FunctionError(hello["error"]["type"], f"{self.name}: {hello['error']['message']}; see {self._log}")
         self.tally.billed_ms += math.ceil(hello["init_ms"])
         return environment
+
+    async def _start_process(self, environ: Mapping[str, str]) -> Child:
+        if self._nursery is not None:
+            path = [it for it in environ.get("PYTHONPATH", "").split(os.pathsep) if it]
+            return await self._nursery.fork(self._handler, environ=environ, path=path, log=self._log)
+        # -P: a folder called `local` where the twin is started must not hide ours.
+        command = (sys.executable, "-P", "-m", "local.environment", self._handler)
+        return await Child.start(*command, environ=environ, log=self._log)
 
     def _variables(self) -> dict[str, str]:
         return {

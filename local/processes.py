@@ -12,19 +12,32 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-__all__ = ["Child"]
+__all__ = ["LINE_BYTES", "Child", "Process", "inherited"]
 
 LINE_BYTES = 64 * 1024
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+
+
+class Process(Protocol):
+    """As asyncio's; also of one that is not a child of this process itself."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def kill(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Child:
     """A child process, with the parent's end of its socket."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -34,13 +47,10 @@ class Child:
 
         Of this process's environment it inherits what speaks of the machine and the interpreter, nothing of AWS.
         """
-        inherited = {
-            name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("PYTHON")
-        }
         own, theirs = socket.socketpair()
         with own, theirs, log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=theirs.fileno(), stdout=output, stderr=output, env={**inherited, **environ}
+                *command, stdin=theirs.fileno(), stdout=output, stderr=output, env={**inherited(), **environ}
             )
             try:
                 reader, writer = await asyncio.open_unix_connection(sock=own.dup(), limit=limit)
@@ -70,3 +80,8 @@ class Child:
             if self.process.returncode is None:
                 self.kill()
                 await self.process.wait()
+
+
+def inherited() -> dict[str, str]:
+    """What a child has of this process's environment: what speaks of the machine and the interpreter, not of AWS."""
+    return {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("PYTHON")}

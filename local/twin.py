@@ -30,6 +30,7 @@ from local.cloud import REGION, Cloud, Queues
 from local.event_source import EventSource
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
+from local.nursery import Nursery
 from local.schedule import Schedule
 from local.units import sum_units
 from local.user_pool import UserPool, open_user_pool
@@ -123,6 +124,7 @@ class Twin:
         self._review_words = review_words
         self._review_fails = review_fails
         self._queues = Queues()
+        self._nursery: Nursery | None = None
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
         self._starting: asyncio.Task[None] | None = None
@@ -278,6 +280,9 @@ class Twin:
         logs = self._state / "logs"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
+        if Nursery.possible():
+            self._nursery = Nursery(logs / "nursery.log")
+            self._started.push_async_callback(self._nursery.stop)
         behind = os.environ.get("PYTHONPATH")
         variables = {
             "AWS_ENDPOINT_URL": self.cloud.endpoint,
@@ -296,6 +301,7 @@ class Twin:
                 log=logs / f"{name}.log",
                 code=self._code,
                 niceness=niceness,
+                nursery=self._nursery,
             )
 
         for name, environments in API_FUNCTIONS.items():

@@ -14,7 +14,7 @@ from local.functions import FunctionError
 from local.gateway import listen
 from local.schedule import scheduled_event
 from local.twin import Twin
-from tests.unit.local.processes import children, until
+from tests.unit.local.processes import children, environments, is_running, until
 
 
 async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
@@ -34,9 +34,10 @@ async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
         # The tick starts with its first minute, which may be now, and `publish` with its first call.
         pids = {pid for name, it in pictures[0]["functions"].items() if name != "tick" for pid in it["pids"]}
         assert len(pids) == 4 + len(LANES)
-        assert pids < children()
+        assert pids < environments()
         assert await twin.functions["tick"].invoke(scheduled_event("tick", 0)) == {"ended": 0}
     assert children() == before
+    await until(lambda: not any(map(is_running, pids)))
 
 
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
@@ -55,11 +56,13 @@ async def test_a_stop_halfway_through_the_start_leaves_nothing(tmp_path: Path, s
     before = children()
     twin = Twin(state=tmp_path)
     starting = asyncio.create_task(twin.start())
-    await until(lambda: len(children() - before) >= started)
+    await until(lambda: len(environments() - before) >= started)
+    born = environments() - before
     await twin.stop()
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert children() == before
+    await until(lambda: not any(is_running(it) for it in born))
     await twin.stop()
 
 

@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 
 from local.functions import Function, FunctionCrashed, FunctionError, FunctionTimeout
-from tests.unit.local.processes import ROOT, children, is_running, until
+from local.nursery import Nursery
+from tests.unit.local.processes import ROOT, environments, is_running, until
 
 MakeFunction = Callable[..., Function]
 
 
-@pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
+@pytest.fixture(params=["interpreters", "forks"])
+async def make(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[MakeFunction]:
     """Functions of the tests' handlers, or of a `module:attribute`; all stopped at the end."""
     made: list[Function] = []
+    nursery = Nursery(tmp_path / "nursery.log") if request.param == "forks" else None
 
     def make(
         handler: str,
@@ -42,6 +44,7 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
             log=tmp_path / "function.log",
             code=code,
             niceness=niceness,
+            nursery=nursery,
         )
         made.append(function)
         return function
@@ -49,6 +52,8 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeFunction]:
     yield make
     for function in made:
         await function.stop()
+    if nursery is not None:
+        await nursery.stop()
 
 
 async def test_a_handler_sees_lambdas_event_context_and_environment(make: MakeFunction) -> None:
@@ -235,7 +240,8 @@ async def test_a_start_outlives_the_event_it_was_for(make: MakeFunction) -> None
     """Who waited too long to see the environment leaves it to the next, or a long line would never get one."""
     function = make("describe")
     event = asyncio.create_task(function.invoke(None))
-    await until(lambda: function.pids)
+    while not function.pids:  # noqa: ASYNC110  # a fork answers within milliseconds
+        await asyncio.sleep(0)
     [started] = function.pids
     event.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -282,20 +288,20 @@ async def test_new_code_meets_no_event_that_is_under_way(make: MakeFunction, tmp
     """That one finishes in its old environment, which then ends; the next event gets the new code, side by side with
     it, and idle environments of the old code end at once."""
     old, new = release(tmp_path, "old"), release(tmp_path, "new")
-    before = children()
+    before = environments()
     function = make("released:handler", max_concurrency=2, code=old)
     await function.warm(2)
     event = asyncio.create_task(function.invoke(str(tmp_path)))
     await until((tmp_path / "event began").exists)
     [busy] = [pid for pid, is_busy in function.pids.items() if is_busy]
     await function.update(new)
-    assert children() - before == {busy}
+    assert environments() - before == {busy}
     name, pid = await function.invoke(None)
-    assert (name, children() - before) == ("new", {busy, pid})
+    assert (name, environments() - before) == ("new", {busy, pid})
     assert not event.done()
     (tmp_path / "event may end").touch()
     assert await event == ["old", busy]
-    assert children() - before == {pid}
+    assert environments() - before == {pid}
     assert await function.invoke(None) == ["new", pid]
 
 
@@ -307,7 +313,7 @@ async def test_an_environment_that_was_starting_has_the_old_code(
 ) -> None:
     """It serves the event that it was started for, if any, and is not kept."""
     old, new = release(tmp_path, "old", HELD_IMPORT), release(tmp_path, "new")
-    before = children()
+    before = environments()
     function = make("released:handler", code=old)
     started = asyncio.create_task(function.invoke(None) if waiting == "an event" else function.warm())
     if how_far == "its import":
@@ -318,7 +324,7 @@ async def test_an_environment_that_was_starting_has_the_old_code(
     await function.update(new)
     (old / "import may end").touch()
     result = await started
-    assert children() == before
+    assert environments() == before
     if waiting == "an event":
         assert result[0] == "old"
     assert (await function.invoke(None))[0] == "new"
@@ -326,7 +332,7 @@ async def test_an_environment_that_was_starting_has_the_old_code(
 
 async def test_stop_leaves_no_process(make: MakeFunction, tmp_path: Path) -> None:
     """Idle and busy environments end with their function."""
-    before = children()
+    before = environments()
     function = make("hang", max_concurrency=2)
     await function.warm(2)
     event = asyncio.create_task(function.invoke(str(tmp_path / "pid")))
@@ -334,7 +340,7 @@ async def test_stop_leaves_no_process(make: MakeFunction, tmp_path: Path) -> Non
     await function.stop()
     with pytest.raises(FunctionCrashed):
         await event
-    assert children() == before
+    assert environments() == before
 
 
 PARENT = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["ROOT", "children", "is_running", "until"]
+__all__ = ["ROOT", "children", "environments", "is_running", "until"]
 
 ROOT = Path(__file__).parents[3]
 """The repository: where handlers of the tests are imported from."""
@@ -27,6 +27,14 @@ def children() -> set[int]:
         pytest.skip("this machine has no /proc")
     found = (int(it.name) for it in proc.iterdir() if it.name.isdigit())
     return {pid for pid in found if _parent(pid) == os.getpid() and is_running(pid)}
+
+
+def environments() -> set[int]:
+    """The same, with those that its nursery has forked instead of that itself."""
+    own = children()
+    nurseries = {it for it in own if b"local.nursery" in Path(f"/proc/{it}/cmdline").read_bytes()}
+    pids = (int(it.name) for it in Path("/proc").iterdir() if it.name.isdigit())
+    return own - nurseries | {pid for pid in pids if _parent(pid) in nurseries and is_running(pid)}
 
 
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:

@@ -35,6 +35,7 @@ MEMBERS = 200
 LARGE = ("left", "right")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rounds", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.large)]
 )

@@ -117,6 +117,7 @@ async def test_every_profile_runs_small(tmp_path: Path) -> None:
     assert storm["deliveries"]["expected"] < storm["messages"]["sent"] * storm["clients"]["asked"]
 
 
+@pytest.mark.slow
 async def test_a_stalled_service_is_seen(tmp_path: Path) -> None:
     """The workers of a lane stand still for 3.5 s: messages are sent all the same, and theirs count from when they were
     due, so that the report shows what a user had to wait."""

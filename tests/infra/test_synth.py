@@ -23,6 +23,7 @@ def test_synthesis_is_silent(dev: Synthesis, prod: Synthesis) -> None:
     assert (dev.said, prod.said) == ("", "")
 
 
+@pytest.mark.slow
 def test_the_security_checks_hold_a_synthesis_up(node: None, tmp_path: Path) -> None:
     """A check that is not there finds nothing either: an action too many ends it, by cdk-nag's name for that."""
     careless = """
@@ -42,6 +43,7 @@ app.main()
     assert "AwsSolutions-IAM5[Action::dynamodb:*]" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_two_syntheses_are_one(dev: Synthesis, synthesize: Synthesize) -> None:
     """The same template and the same assets, without a network."""
     again = synthesize(*offline())

@@ -41,6 +41,7 @@ def test_on_memory(run: Run) -> None:
     run_state_machine_as_test(OnMemory, settings=settings(max_examples=200, stateful_step_count=40, deadline=None))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_on_dynamodb(run: Run, moto_endpoint: str) -> None:
     """Few runs, each with tables of its own, compared at its end."""

@@ -26,6 +26,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
+@pytest.mark.slow
 async def test_posts_and_imports(tmp_path: Path) -> None:
     """Status 0, a table each for people, and for programs every contender and every function in the file."""
     file = tmp_path / "bench.json"
@@ -42,6 +43,7 @@ async def test_posts_and_imports(tmp_path: Path) -> None:
     assert re.search(rf"roomcast\W+{result['post']['roomcast']:,} ", out.decode())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="this machine has no openssl command")
 async def test_posts_over_tls(tmp_path: Path) -> None:
     """The same contenders, under a key of their own, each of them trusting the server."""

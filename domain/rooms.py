@@ -463,6 +463,8 @@ def check_may_send(
     room = check_room_open(sending.rooms.get(room_id))
     standing = sending.standing
     if sending.membership is None or sending.membership.epoch != room.epoch:
+        if room.profile.visibility == "hidden":
+            check_visible("hidden", rank_in(room, standing, groups))
         raise Refused("NOT_A_MEMBER", "Join the room before you send to it")
     needed = needs_of("send", room, user, groups)
     if needed is None:

@@ -12,8 +12,9 @@ from domain.fanout import encode_entry
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT
 from domain.requests import HistoryRequest
-from domain.rooms import Entry, Room, audited, check_may_act, check_room_open, is_audit
+from domain.rooms import Entry, Room, audited, check_may_act, is_audit
 from services.caller import Caller
+from services.outsiders import outsider
 
 __all__ = ["PAGE_BYTES", "fitting", "read_history"]
 
@@ -55,8 +56,7 @@ async def _own(ports: Ports, caller: Caller, room_id: str) -> Room:
     membership = (await ports.store.session(caller.connection)).membership(room_id)
     if room is not None and membership is not None and membership.epoch == room.epoch:
         return room
-    check_room_open(room)
-    raise Refused("NOT_A_MEMBER", "Join the room before you read it")
+    raise await outsider(ports, caller, room, "Join the room before you read it")
 
 
 async def _audit(ports: Ports, caller: Caller, room_id: str) -> Room:

@@ -12,8 +12,9 @@ from domain.policy import check_visible
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, LIST_LIMIT, ROOT
 from domain.requests import ListMembers, ListRooms
-from domain.rooms import Directory, Room, ShardKey, check_room_open, rank_in
+from domain.rooms import Directory, Room, ShardKey, rank_in
 from services.caller import Caller
+from services.outsiders import outsider
 
 __all__ = ["list_members", "list_rooms", "page_of_members"]
 
@@ -21,8 +22,8 @@ __all__ = ["list_members", "list_rooms", "page_of_members"]
 async def list_rooms(ports: Ports, caller: Caller, request: ListRooms) -> bytes:
     """A page of the rooms below a parent that the caller may see, with how many are in each. It costs an index query,
     two batch reads, and one more where rooms are private."""
-    await _check_parent(ports, caller, request.parent)
-    listed = await ports.store.directory(request.parent, request.cursor or "", request.limit)
+    seen = await _check_parent(ports, caller, request.parent)
+    listed = await ports.store.directory(request.parent, request.cursor or "", request.limit) if seen else []
     rooms = await ports.store.rooms([it.room for it in listed])
     rooms = await _seen(ports, caller, {it: room for it, room in rooms.items() if room.status == "open"})
     counts = await ports.store.shards([key for it in rooms.values() for key in _shards(it)])
@@ -44,10 +45,10 @@ async def list_rooms(ports: Ports, caller: Caller, request: ListRooms) -> bytes:
 
 async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> bytes:
     """A page of a room's members, each user once a page. For members."""
-    room = check_room_open(await ports.store.room(request.room_id))
+    room = await ports.store.room(request.room_id)
     membership = (await ports.store.session(caller.connection)).membership(request.room_id)
-    if membership is None or membership.epoch != room.epoch:
-        raise Refused("NOT_A_MEMBER", "Join the room before you ask who is in it")
+    if room is None or room.status != "open" or membership is None or membership.epoch != room.epoch:
+        raise await outsider(ports, caller, room, "Join the room before you ask who is in it")
     members, following = await page_of_members(ports, room, request.cursor)
     reply = MemberList(
         client_id=request.client_id,
@@ -72,12 +73,16 @@ async def page_of_members(ports: Ports, room: Room, cursor: str | None) -> tuple
     return [MemberSummary(user_id=user, username=name) for user, name in users.items()], following
 
 
-async def _check_parent(ports: Ports, caller: Caller, parent: str) -> None:
-    """`Refused` where the parent is a room that the caller may not see. One that is not there has nothing below it."""
+async def _check_parent(ports: Ports, caller: Caller, parent: str) -> bool:
+    """Whether the caller may see what is below the parent; `Refused` where that is a private room. Below one that is
+    not there is nothing, so that is what is below one that is hidden."""
     room = None if parent == ROOT else await ports.store.room(parent)
-    if room is not None and room.profile.visibility != "public":
-        as_rank = rank_in(room, await ports.store.standing(parent, caller.user), caller.groups)
-        check_visible(room.profile.visibility, as_rank)
+    if room is None or room.profile.visibility == "public":
+        return True
+    as_rank = rank_in(room, await ports.store.standing(parent, caller.user), caller.groups)
+    if room.profile.visibility == "private":
+        check_visible("private", as_rank)
+    return as_rank != "stranger"
 
 
 async def _seen(ports: Ports, caller: Caller, rooms: Mapping[str, Room]) -> dict[str, Room]:

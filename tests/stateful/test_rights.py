@@ -52,6 +52,9 @@ class RightsMachine(RuleBasedStateMachine):
         self.alive: dict[str, Life] = {}
         self.lives = 0
         self.ended: dict[str, Life] = {}
+        """Room → its last life, if that is over."""
+        self.stale: dict[str, set[str]] = {it: set() for it in ROOMS}
+        """Room → connections that were in it in a life before that, and did not notice."""
         self.roles: dict[tuple[str, str], str] = {}
         self.banned: set[tuple[str, str]] = set()
         self.kicked: dict[tuple[str, str], float] = {}
@@ -101,14 +104,17 @@ class RightsMachine(RuleBasedStateMachine):
     def remove(self, user: str, room: str) -> None:
         """The user's connections in the room, in this life of it or an earlier one, end as a whole."""
         lives = [it for it in (self.alive.get(room), self.ended.get(room)) if it is not None]
-        gone = {name for it in lives for name in it.members if self.open.get(name) == user}
+        were = self.stale[room].union(*(it.members for it in lives))
+        gone = {name for name in were if self.open.get(name) == user}
         for name in gone:
             self.end(name)
 
     def end(self, name: str) -> None:
         self.open.pop(name, None)
-        for it in (*self.alive.values(), *self.ended.values()):
-            it.members.discard(name)
+        for life in (*self.alive.values(), *self.ended.values()):
+            life.members.discard(name)
+        for names in self.stale.values():
+            names.discard(name)
 
     # ---- comings and goings
 
@@ -158,6 +164,7 @@ class RightsMachine(RuleBasedStateMachine):
             for it in (self.alive.get(room), self.ended.get(room)):
                 if it is not None:
                     it.members.discard(name)
+            self.stale[room].discard(name)
 
     # ---- what moderators and owners do
 
@@ -206,6 +213,8 @@ class RightsMachine(RuleBasedStateMachine):
             reply = self.ask(name, "delete_room", room)
             assert (reply["type"] == "room_deleted") == may, reply
             if may:
+                if room in self.ended:
+                    self.stale[room] |= self.ended[room].members
                 self.ended[room] = self.alive.pop(room)
 
     @rule(room=rooms, reader=users)
@@ -247,7 +256,9 @@ class RightsMachine(RuleBasedStateMachine):
                 entries = [it["data"].get("message") for it in reply["data"]["entries"]]
                 assert [it for it in entries if it] == life.log[-len([it for it in entries if it]) :]
             else:
-                assert reply["type"] == "error"
+                unseen = ROOMS[room] == "hidden" and self.rank(user, room) == "stranger"
+                gone = room not in self.alive
+                assert reply["data"]["code"] == ("ROOM_NOT_FOUND" if unseen or gone else "NOT_A_MEMBER")
             assert (self.ask(name, "members", room)["type"] == "members") == (inside and room in self.alive)
             seen = self.ask(name, "history", f"audit#{room}")
             banned = user not in STAFF and (room, user) in self.banned
@@ -291,6 +302,7 @@ class RightsMachine(RuleBasedStateMachine):
     def enter(self, name: str, room: str) -> None:
         if room in self.ended:
             self.ended[room].members.discard(name)
+        self.stale[room].discard(name)
         self.alive[room].members.add(name)
 
     def listen(self) -> None:

@@ -168,7 +168,9 @@ async def test_a_private_room_is_for_who_has_a_role(visibility: str) -> None:
     world = await den(visibility, "eve")
     await world.connect("sam", room="general")
     assert await refused(world, "sam", "join_room") == ("FORBIDDEN" if visibility == "private" else "ROOM_NOT_FOUND")
-    assert await refused(world, "sam", "history") == "NOT_A_MEMBER"
+    for kind, fields in (("history", {}), ("members", {}), ("chat", {"message": "hello"})):
+        told = await refused(world, "sam", kind, **fields)
+        assert told == ("NOT_A_MEMBER" if visibility == "private" else "ROOM_NOT_FOUND"), kind
     await act(world, "mo", "set_role", "eve", role="none")
     assert closed(world) == ["eve"]
     await world.say("ada", "among us", room=ROOM)

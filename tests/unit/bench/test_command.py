@@ -39,7 +39,6 @@ async def test_posts_and_imports(tmp_path: Path) -> None:
     assert list(result["post"]) == list(CONTENDERS)
     assert list(result["import_ms"]) == handler_modules()
     assert all(it > 0 for it in (*result["post"].values(), *result["import_ms"].values()))
-    assert result["post"]["bound"] > 2 * max(it for name, it in result["post"].items() if name != "bound")
     assert re.search(rf"roomcast\W+{result['post']['roomcast']:,} ", out.decode())
 
 

@@ -75,7 +75,6 @@ async def hall(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             yield opened
 
 
-@pytest.mark.large  # on a slow machine its audit may find what a new shard's first members are pushed from before
 async def test_a_room_grows_while_it_talks(hall: Hall) -> None:
     """It gets five times as large at ten messages a second: nobody misses one, and its jobs change the lane."""
     crowd, size, bulk = hall.crowd, hall.size, hall.twin.sources["bulk"]

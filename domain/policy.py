@@ -20,6 +20,7 @@ __all__ = [
     "LEAST",
     "MODERATORS",
     "ROLES",
+    "VISIBILITIES",
     "Action",
     "Needs",
     "Rank",
@@ -56,6 +57,7 @@ Action = Literal[
 ]
 
 ROLES: tuple[Role, ...] = get_args(Role)
+VISIBILITIES: tuple[Visibility, ...] = get_args(Visibility)
 ADMINS = "admin"
 """The group whose users may do everything everywhere, and against whom no room holds anything."""
 MODERATORS = "moderator"

@@ -30,8 +30,8 @@ from domain.events import (
     UserLeft,
     Welcome,
 )
-from domain.policy import ROLES
-from domain.requests import Ban, CreateRoom, Kick, Mute, Request, SetRole, Unban, Unmute
+from domain.policy import ROLES, VISIBILITIES
+from domain.requests import Ban, CreateRoom, Kick, Mute, SetRole, Unban, Unmute
 
 __all__ = ["talk"]
 
@@ -176,10 +176,11 @@ class _Terminal:
 
     async def _create(self, rest: str) -> None:
         room, _, kind = rest.partition(" ")
-        if kind not in {"", "public", "private", "hidden"}:
+        visibility = next((it for it in VISIBILITIES if it == kind), None)
+        if kind and visibility is None:
             _show("! a room is public, private or hidden: /create ROOM private")
             return
-        await self._me.ask(CreateRoom(room_id=room, visibility=kind or None))  # type: ignore[arg-type]
+        await self._me.ask(CreateRoom(room_id=room, visibility=visibility))
         await self._join(room)
 
     async def _role(self, rest: str) -> None:
@@ -212,14 +213,16 @@ class _Terminal:
             return
         await self._moderate(kind, user, seconds=int(seconds) if seconds else None)
 
-    async def _moderate(self, kind: type[Request], user: str, **fields: Any) -> None:
+    async def _moderate(
+        self, kind: type[SetRole | Kick | Ban | Unban | Mute | Unmute], user: str, **fields: Any
+    ) -> None:
         if self._room is None:
             _show(NO_ROOM)
             return
         if not user:
             _show("! whom? Name a user id; /members shows them")
             return
-        await self._me.ask(kind(room_id=self._room, user_id=user, **fields))  # type: ignore[call-arg]
+        await self._me.ask(kind(room_id=self._room, user_id=user, **fields))
 
     async def _help(self, _: str) -> None:
         for line in HELP.splitlines():

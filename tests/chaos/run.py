@@ -65,7 +65,7 @@ class Report:
     findings: list[Finding]
 
 
-async def run(folder: Path, kills: int, seed: int, size: Size = Size(), tell: Tell = print) -> Report:  # noqa: B008
+async def run(folder: Path, kills: int, seed: int, size: Size = Size(), tell: Tell = print) -> Report:  # noqa: B008  # frozen
     """Carry it out; `folder` is for what is stored, and for logs."""
     began, draw = time.monotonic(), Random(seed)
     blows = deal(kills, draw)

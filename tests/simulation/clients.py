@@ -18,7 +18,7 @@ from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.session import Dialect, Session
 from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, Welcome
 from domain.policy import ADMINS
-from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Request, Unban, Unmute
+from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Unban, Unmute
 from domain.rooms import is_inbox
 from tests.simulation.sockets import Socket
 
@@ -67,7 +67,13 @@ class Said:
     refused: str | None = None
 
 
-_ACTS: Mapping[str, type[Request]] = {"kick": Kick, "ban": Ban, "unban": Unban, "mute": Mute, "unmute": Unmute}
+_ACTS: Mapping[str, type[Kick | Ban | Unban | Mute | Unmute]] = {
+    "kick": Kick,
+    "ban": Ban,
+    "unban": Unban,
+    "mute": Mute,
+    "unmute": Unmute,
+}
 
 
 class Client:
@@ -136,7 +142,7 @@ class Client:
 
     def judge(self, what: str, room: str, user: str) -> None:
         """Kick, ban … a user."""
-        request = _ACTS[what](room_id=room, user_id=user)  # type: ignore[call-arg]
+        request = _ACTS[what](room_id=room, user_id=user)
         self.judged[self.session.ask(request, self._now)] = (what, room, user)
         self.flush()
 

@@ -17,7 +17,7 @@ HELD_LIMIT = 1_000
 class Following:
     """Where a client is in a room. Epochs rise: a later one is another room of the same name, and begins anew."""
 
-    __slots__ = ("asked", "cursor", "epoch", "had", "held", "held_limit", "known", "room")
+    __slots__ = ("asked", "cursor", "epoch", "had", "held", "held_limit", "known", "refused_at", "room")
 
     def __init__(self, room: str, held_limit: float = HELD_LIMIT, had: tuple[int, int] = (UNPLACED, UNPLACED)) -> None:
         """`had`: the (epoch, seq) up to which the user was given everything before, which may be pushed once more."""
@@ -33,6 +33,8 @@ class Following:
         """Entries that wait for earlier ones; None for one that is had, and whose turn will pass in silence."""
         self.asked: int | None = None
         """What was known when history was asked for; None while no answer is owed."""
+        self.refused_at: float | None = None
+        """When history was refused first, since the room is deleted and its last life is another than this one."""
 
     @property
     def behind(self) -> bool:
@@ -105,7 +107,7 @@ class Following:
         return self.fill((), max(self.held))
 
     def _begin(self, epoch: int) -> None:
-        self.epoch, self.cursor, self.known, self.asked = epoch, UNPLACED, 0, None
+        self.epoch, self.cursor, self.known, self.asked, self.refused_at = epoch, UNPLACED, 0, None, None
         self.held.clear()
 
     def _release(self) -> list[LogEvent]:

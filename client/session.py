@@ -91,6 +91,9 @@ ASK_AFTER = (0.5, 2.5)
 whoever joins hears of messages that are on their way to it; thousands that asked at once would delay them further."""
 LATE_PUSH = 5.0
 """Seconds after a room was left for which its entries may still be on their way."""
+LATE_ENTRIES = 60.0
+"""Seconds for which entries that history refuses may still be pushed: several times what a broadcast stands still for
+whose worker has died."""
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
 _INBOX = "inbox#"
@@ -439,19 +442,29 @@ class Session:
             following = self._rooms.get(request.room_id)
             if following is not None and (pending.ours or not following.placed):
                 del self._rooms[request.room_id]
+                return (*following.surrender(), error)
             return (error,)
         if not pending.ours:
             return (error,)
-        if isinstance(request, HistoryRequest):
-            following = self._following(request.room_id)
-            if following is not None and following.asked is not None:
-                asked, following.asked = following.asked, None
-                if error.code == "NOT_A_MEMBER" and request.room_id in self._rooms:
-                    self._ask_due = min(self._ask_due, now + self._draw.uniform(*ASK_AFTER))
-                    self._rejoin(request.room_id, now)
-                    return ()
-                return following.fill((), asked)
-        return ()
+        return self._without_history(request, error, now) if isinstance(request, HistoryRequest) else ()
+
+    def _without_history(self, request: HistoryRequest, error: Error, now: float) -> Sequence[Released]:
+        """What is missing is not to be had: released is what came after it, unless it may yet come."""
+        following = self._following(request.room_id)
+        if following is None or following.asked is None:
+            return ()
+        asked, following.asked = following.asked, None
+        if error.code == "NOT_A_MEMBER" and request.room_id in self._rooms:
+            self._ask_due = min(self._ask_due, now + self._draw.uniform(*ASK_AFTER))
+            self._rejoin(request.room_id, now)
+            return ()
+        if error.code == "ROOM_NOT_FOUND":
+            # Whoever was a member of a room that is deleted, and anew, is still pushed what was said there.
+            following.refused_at = now if following.refused_at is None else following.refused_at
+            if now < following.refused_at + LATE_ENTRIES:
+                self._ask_due = min(self._ask_due, now + LATE_PUSH)
+                return ()
+        return following.fill((), asked)
 
     # ---- rooms
 

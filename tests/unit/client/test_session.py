@@ -14,7 +14,7 @@ from client.errors import RequestRefused
 from client.events import LogEvent, Missed, Opaque, Released
 from client.following import HELD_LIMIT
 from client.outbox import REPLY_WITHIN, TRIES
-from client.session import ASK_AFTER, LATE_PUSH, PING_EVERY, WELCOME_WITHIN, Dialect, Session
+from client.session import ASK_AFTER, LATE_ENTRIES, LATE_PUSH, PING_EVERY, WELCOME_WITHIN, Dialect, Session
 from domain.events import (
     Ack,
     Chat,
@@ -307,6 +307,43 @@ def test_who_is_refused_history_as_no_member_joins_again() -> None:
     assert (again["type"], again["roomId"], again["since"]) == ("join_room", "den", 0)
     answer = {"clientId": again["clientId"], "roomId": "den", "epoch": 1, "head": 3, "recovered": True}
     assert seqs_of(talk.give("joined", **answer, events=[json.loads(chat(it)) for it in (1, 2, 3)])) == [1, 2, 3]
+
+
+def test_the_last_entries_of_a_room_deleted_twice_are_waited_for() -> None:
+    """History knows the room's last life alone, but members are still pushed those of the life before."""
+    talk = Talk()
+    talk.push(3)
+    refusal = {"code": "ROOM_NOT_FOUND", "message": "", "request": "history"}
+    assert not talk.give("error", **refusal, clientId=talk.ask()["clientId"])
+    talk.now += LATE_PUSH
+    assert list(talk.session.tick(talk.now)) == []
+    assert talk.push(1, 2) == [1, 2, 3]
+
+
+def test_entries_that_neither_come_nor_can_be_asked_for_are_named() -> None:
+    """The wait for them ends."""
+    talk = Talk()
+    talk.push(3)
+    refusal = {"code": "ROOM_NOT_FOUND", "message": "", "request": "history"}
+    until, released = talk.now + LATE_ENTRIES, list[Released]()
+    while not released:
+        assert talk.now <= until + LATE_PUSH
+        released += talk.give("error", **refusal, clientId=talk.ask()["clientId"])
+        talk.now += LATE_PUSH
+        talk.session.tick(talk.now)
+    assert released[0] == Missed(room_id="den", epoch=1, first=1, last=2)
+    assert seqs_of(released) == [3]
+
+
+def test_a_room_that_lets_nobody_back_in_keeps_nothing_to_itself() -> None:
+    """What was held for its turn is released, and what is missing is named."""
+    talk = Talk()
+    talk.push(1, 3)
+    talk.ask()
+    (again,) = talk.reconnect()
+    refusal = {"code": "ROOM_NOT_FOUND", "message": "", "request": "join_room"}
+    released = talk.give("error", **refusal, clientId=again["clientId"])
+    assert [type(it) for it in released] == [Missed, Chat, Error]
 
 
 def test_a_batch_is_taken_apart() -> None:

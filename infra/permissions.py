@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapters.rows import DIRECTORY_INDEX
+from adapters.dynamodb.rows import DIRECTORY_INDEX
 
 __all__ = ["INDEXES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adapters import rows
+from adapters.dynamodb import rows
 from adapters.runtime import SystemClock
 from adapters.settings import Settings
 from adapters.sqs import SqsQueue

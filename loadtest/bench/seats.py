@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapters import rows
-from adapters.dynamodb import DynamoStore
+from adapters.dynamodb import DynamoStore, rows
 from adapters.runtime import SystemClock
 from domain.rooms import LIFETIME_MS, Member, Room, ShardKey
 from local.gateway import Gateway

@@ -23,7 +23,7 @@ from typing import Any, cast
 import uvloop
 
 from adapters.dynamodb import DynamoStore
-from adapters.rows import Item
+from adapters.dynamodb.rows import Item
 from adapters.settings import table_names
 from domain.lanes import LANES, override_lanes
 from domain.rates import RATES, override_rates

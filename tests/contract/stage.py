@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from adapters import rows
+from adapters.dynamodb import rows
 from adapters.memory import MemoryStore
 from domain.policy import Needs
 from domain.ports import RoomStore

@@ -13,10 +13,10 @@ import pytest_asyncio
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from adapters import rows
-from adapters.dynamodb import CREATE_DELAYS, DynamoStore
+from adapters.dynamodb import DynamoStore, rows
+from adapters.dynamodb.store import CREATE_DELAYS
+from adapters.dynamodb.tables import REREAD_DELAYS
 from adapters.settings import table_names
-from adapters.tables import REREAD_DELAYS
 from domain.errors import Conflict, RoomcastError, Unavailable
 from domain.rooms import FOREVER, Member, Membership, Room, ShardKey, Standing, due_bucket
 from tests.contract.answers import Answers

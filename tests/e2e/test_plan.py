@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from adapters.rows import member_row
+from adapters.dynamodb.rows import member_row
 from domain.rooms import Member, Rules, ShardKey
 from local.twin import Twin
 from local.units import item_size

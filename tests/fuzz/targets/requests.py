@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import NODEFAULT
 from msgspec.structs import fields
 
-from adapters import rows
+from adapters.dynamodb import rows
 from domain.errors import Refused
 from domain.events import Batch, Error, Event, parse_envelope
 from domain.fanout import encode_entry

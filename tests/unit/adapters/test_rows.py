@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters import rows
+from adapters.dynamodb import rows
 from domain.rooms import (
     Connection,
     Directory,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.rows import MEMBER_ATTRIBUTES, due_row, member_row
+from adapters.dynamodb.rows import MEMBER_ATTRIBUTES, due_row, member_row
 from domain.rooms import Member, ShardKey
 from local.units import UNPROJECTED, item_size, sum_units, units_of
 

@@ -17,7 +17,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from adapters.aws import NO_ANSWER, answered_status, error_code
-from adapters.rows import Item, Key, values
+from adapters.dynamodb.rows import Item, Key, values
 from domain.errors import Conflict, RoomcastError, Unavailable
 
 if TYPE_CHECKING:

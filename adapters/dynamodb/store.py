@@ -1,4 +1,4 @@
-"""The room store on DynamoDB: three tables, on demand, no Scan anywhere. `adapters/rows.py` has their rows."""
+"""The room store on DynamoDB. `rows.py` beside it has the tables' rows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-from adapters import rows
-from adapters.rows import TTL_ATTRIBUTE, Item, Key
-from adapters.tables import Held, Tables, named, to_check, to_delete, to_put, to_update
+from adapters.dynamodb import rows
+from adapters.dynamodb.rows import TTL_ATTRIBUTE, Item, Key
+from adapters.dynamodb.tables import Held, Tables, named, to_check, to_delete, to_put, to_update
 from domain.errors import Conflict, Unavailable
 from domain.policy import ROLES, Needs
 from domain.ports import RoomStore
@@ -40,42 +40,10 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["CREATE_DELAYS", "TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
+__all__ = ["CREATE_DELAYS", "DynamoStore"]
 
 CREATE_DELAYS = (0.02, 0.05, 0.1, 0.2)
 """Seconds before a room that many are making at once is tried again; each is cut by up to a half."""
-
-
-def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:
-    """The arguments of `CreateTable` for each table of {connections, rooms, messages} → name."""
-    connections, rooms, messages = (_table(names[it]) for it in ("connections", "rooms", "messages"))
-    rooms["AttributeDefinitions"].append({"AttributeName": "parent", "AttributeType": "S"})
-    rooms["GlobalSecondaryIndexes"] = [
-        {
-            "IndexName": rows.DIRECTORY_INDEX,
-            "KeySchema": [
-                {"AttributeName": "parent", "KeyType": "HASH"},
-                {"AttributeName": "pk", "KeyType": "RANGE"},
-            ],
-            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(rows.DIRECTORY_ATTRIBUTES)},
-        }
-    ]
-    return [connections, rooms, messages]
-
-
-def _table(name: str) -> dict[str, Any]:
-    return {
-        "TableName": name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-        "KeySchema": [
-            {"AttributeName": "pk", "KeyType": "HASH"},
-            {"AttributeName": "sk", "KeyType": "RANGE"},
-        ],
-    }
 
 
 _MEMBER_PROJECTION = {

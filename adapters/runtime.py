@@ -84,6 +84,7 @@ class Runtime:
                 shard_limit=settings.shard_limit,
                 max_connections_per_user=settings.max_connections_per_user,
                 max_members=settings.max_members,
+                retention_days=settings.retention_days,
                 trace=settings.trace,
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))

@@ -75,6 +75,8 @@ class Settings:
     """0: as many as they like."""
     max_members: int = 0
     """Of a room. 0: as many as come."""
+    retention_days: int = 30
+    """For which what is said is kept at most; a room may keep it for less. 0: for ever."""
     review: str = ""
     """MODULE:FUNCTION that every message is reviewed by; empty: none."""
     review_words: str = ""
@@ -126,6 +128,7 @@ _TYPES = {
     "shard_limit": int,
     "max_connections_per_user": int,
     "max_members": int,
+    "retention_days": int,
     "review_services": bool,
     "fast_posts": bool,
     "trace": bool,

@@ -186,6 +186,7 @@ class RoomChanged(Logged, frozen=True, kw_only=True):
     default_role: str
     slow_mode: int
     max_members: int
+    retention: int
     owner: str
 
 

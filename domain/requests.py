@@ -138,6 +138,8 @@ class _WithProfile(Request, frozen=True, kw_only=True):
     """Seconds between two messages of one user; 0 for none."""
     max_members: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     """Connections at most; 0 for as many as the deployment allows."""
+    retention: Annotated[int, Meta(ge=0, le=10 * 366 * 86_400)] | None = None
+    """Seconds for which what is said is kept; 0 for as long as the deployment keeps it."""
 
 
 class CreateRoom(_WithProfile, frozen=True, kw_only=True, tag="create_room"):

@@ -27,7 +27,6 @@ from domain.protocol import ROOT
 
 __all__ = [
     "DUE_BUCKETS",
-    "ENTRY_RETENTION_MS",
     "FOREVER",
     "GROWTH_CLAIM_MS",
     "KICK_MARK_MS",
@@ -79,8 +78,6 @@ __all__ = [
 
 ONCE_RETENTION_MS = 24 * 3600 * 1000
 """How long a request's `clientId` is remembered."""
-ENTRY_RETENTION_MS = 30 * 24 * 3600 * 1000
-"""How long a log entry is kept."""
 LIFETIME_MS = 2 * 3600 * 1000
 """API Gateway cuts a connection after so long."""
 ROW_LIFETIME_MS = LIFETIME_MS + 60_000
@@ -112,6 +109,8 @@ class Rules:
     """0: as many as they like."""
     max_members: int = 0
     """Of any room. 0: as many as come."""
+    retention_days: int = 30
+    """For which entries are kept at most; 0: for ever."""
     roster_limit: int = 50
     """Members up to which a room is told who comes and goes; a larger one is told how many there are."""
     shard_limit: int = 1_000
@@ -152,6 +151,8 @@ class Profile:
     """Seconds between two messages of one user; 0 for none. Moderators need not wait."""
     max_members: int = 0
     """Connections in it at most; 0 for as many as the deployment allows."""
+    retention: int = 0
+    """Seconds for which entries are kept; 0 for as long as the deployment keeps them."""
     owner: str = ""
     """Who made it."""
 
@@ -182,6 +183,8 @@ class Entry:
     body: dict[str, Any] = field(default_factory=dict)
     origin: str | None = None
     """The connection that this entry is not posted to: it sent the private message, and has the ack."""
+    ends_at: int = FOREVER
+    """Until when it is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Stage:
     """0: as many as they like."""
     max_members: int = 0
     """Of any room. 0: as many as come."""
+    retention_days: int = 30
+    """For which what is said is kept at most; a room may keep it for less. 0: for ever."""
     review: str = ""
     """MODULE:FUNCTION that every message is reviewed by, e.g. of a module in `hooks/`."""
     review_words: str = ""
@@ -128,6 +130,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "shard_limit": (10, 10_000),
     "max_connections_per_user": (0, 1_000),
     "max_members": (0, 1_000_000),
+    "retention_days": (0, 3_660),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),

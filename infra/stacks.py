@@ -95,6 +95,7 @@ class ServiceStack(Stack):
             shard_limit=stage.shard_limit,
             max_connections_per_user=stage.max_connections_per_user,
             max_members=stage.max_members,
+            retention_days=stage.retention_days,
             trace=stage.trace,
             review=stage.review,
             review_words=stage.review_words,

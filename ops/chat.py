@@ -256,7 +256,8 @@ class _Terminal:
 
     def _changed(self, room: RoomChanged) -> str:
         slow = f", {room.slow_mode} s between messages" if room.slow_mode else ""
-        return f"* {room.room_id} is {room.visibility}, “{room.title}”{slow} (by {room.by})"
+        kept = f", kept for {room.retention} s" if room.retention else ""
+        return f"* {room.room_id} is {room.visibility}, “{room.title}”{slow}{kept} (by {room.by})"
 
     def _deleted(self, room: RoomDeleted) -> str:
         return f"* {room.room_id} has ended (by {room.by})"

@@ -12,11 +12,12 @@ from domain.fanout import encode_entry
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT
 from domain.requests import HistoryRequest
+from domain.retention import has_ended
 from domain.rooms import Entry, Room, audited, check_may_act, is_audit
 from services.caller import Caller
 from services.outsiders import outsider
 
-__all__ = ["PAGE_BYTES", "fitting", "read_history"]
+__all__ = ["PAGE_BYTES", "fitting", "kept", "read_history"]
 
 PAGE_BYTES = FRAME_LIMIT - 768
 """Bytes of entries in one reply: a frame less what stands around them."""
@@ -27,15 +28,16 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
     if request.before is not None and request.after is not None:
         raise Refused("BAD_REQUEST", "`before` and `after` exclude each other; give one of them")
     room = await (_audit if is_audit(request.room_id) else _own)(ports, caller, request.room_id)
-    bounds = {"limit": request.limit, "max_bytes": PAGE_BYTES}
     if request.after is not None:
-        entries = await ports.store.entries(room.room, room.epoch, request.after, **bounds)
+        entries = await _kept_after(ports, room, request.after, request.limit)
         events = fitting(room, entries)
         entries = entries[: len(events)]
         following = entries[-1].seq if entries and entries[-1].seq < room.head else UNSET
     else:
         before = room.head + 1 if request.before is None else request.before
-        entries = await ports.store.entries_before(room.room, room.epoch, before, **bounds)
+        entries = kept(
+            ports, room, await ports.store.entries_before(room.room, room.epoch, before, **_page(request.limit))
+        )
         events = fitting(room, reversed(entries))[::-1]
         entries = entries[len(entries) - len(events) :]
         following = entries[0].seq if entries and entries[0].seq > 1 else UNSET
@@ -48,6 +50,34 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
         next=following,
     )
     return encode_event(page)
+
+
+def kept(ports: Ports, room: Room, entries: Sequence[Entry]) -> list[Entry]:
+    """Those of the entries that have not ended."""
+    now = ports.clock.now()
+    return [it for it in entries if not has_ended(it, room, ports.rules, now)]
+
+
+def _page(limit: int) -> dict[str, int]:
+    return {"limit": limit, "max_bytes": PAGE_BYTES}
+
+
+async def _kept_after(ports: Ports, room: Room, after: int, limit: int) -> list[Entry]:
+    """The page of entries behind `after`. Where all of it has ended, the page where the log begins now."""
+    entries = await ports.store.entries(room.room, room.epoch, after, **_page(limit))
+    found = kept(ports, room, entries)
+    if found or not entries:
+        return found
+    # Rows that have ended may be there for days, and hundreds of thousands: the first that has not is found by halving.
+    first, last = entries[-1].seq + 1, room.head + 1
+    while first < last:
+        middle = (first + last) // 2
+        entries = await ports.store.entries(room.room, room.epoch, middle - 1, limit=1, max_bytes=1)
+        if entries and not kept(ports, room, entries):
+            first = entries[0].seq + 1
+        else:
+            last = middle
+    return kept(ports, room, await ports.store.entries(room.room, room.epoch, first - 1, **_page(limit)))
 
 
 async def _own(ports: Ports, caller: Caller, room_id: str) -> Room:

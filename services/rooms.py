@@ -124,7 +124,7 @@ async def _audit(ports: Ports, sending: Sending, name: str, told: Entry, now: in
 def _changed(profile: Profile, request: CreateRoom | UpdateRoom) -> Profile:
     given = {
         it: value
-        for it in ("title", "visibility", "default_role", "slow_mode", "max_members")
+        for it in ("title", "visibility", "default_role", "slow_mode", "max_members", "retention")
         if (value := getattr(request, it)) is not None
     }
     return replace(profile, **given)
@@ -138,6 +138,7 @@ def _body(profile: Profile, by: str) -> dict[str, Any]:
         "defaultRole": profile.default_role,
         "slowMode": profile.slow_mode,
         "maxMembers": profile.max_members,
+        "retention": profile.retention,
         "owner": profile.owner,
     }
     return {"by": by, **settled}
@@ -159,5 +160,6 @@ def _as_event(room: Room, by: str, now: int, client_id: str | None) -> RoomChang
         default_role=it.default_role,
         slow_mode=it.slow_mode,
         max_members=it.max_members,
+        retention=it.retention,
         owner=it.owner,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,7 +15,8 @@ from domain.fanout import Doorbell, Plan, encode_entry, jobs_for, lane_of
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.requests import Request, encode_request
-from domain.rooms import ONCE_RETENTION_MS, Append, Once, Ring, Sender, Sending, is_audit
+from domain.retention import entry_end
+from domain.rooms import ONCE_RETENTION_MS, Append, Once, Ring, Rules, Sender, Sending, is_audit
 from services.caller import Caller
 from services.patience import Patience
 
@@ -71,6 +72,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             await _ring(ports, sending.once.rings)
             return sending.once.reply.encode()
         drafted = await draft(sending, now)
+        appends = [_kept(it, ports.rules, now) for it in drafted.appends]
         for it in drafted.appends:
             if len(encode_entry(it.read.room, it.read.epoch, it.entry)) > FRAME_LIMIT - ENVELOPE_ROOM:
                 raise Refused("TOO_LARGE", "The message is too long once it is written as JSON")
@@ -81,7 +83,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             expires_at=now + ONCE_RETENTION_MS,
         )
         try:
-            await ports.store.append(drafted.appends, drafted.sender, key, once, now)
+            await ports.store.append(appends, drafted.sender, key, once, now)
         except (Conflict, Unavailable):
             # Unavailable may have stored the entries all the same: the next read finds their once-row.
             if await patience.lasts():
@@ -109,6 +111,11 @@ async def _ring(ports: Ports, rings: Sequence[Ring], stored_at: int | UnsetType 
         jobs.setdefault(lane_of(it.shards), []).extend(jobs_for(it, stored_at))
     for lane, rung in jobs.items():
         await ports.queue.ring(lane, rung)
+
+
+def _kept(append: Append, rules: Rules, now: int) -> Append:
+    """With the end of what is stored."""
+    return replace(append, entry=replace(append.entry, ends_at=entry_end(append.read, rules, now)))
 
 
 def new_message_id(ports: Ports) -> str:

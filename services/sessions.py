@@ -36,7 +36,7 @@ from domain.rooms import (
 )
 from domain.tokens import reconnect_at, rows_end
 from services.caller import Caller
-from services.history import PAGE_BYTES, fitting
+from services.history import PAGE_BYTES, fitting, kept
 from services.patience import Patience
 from services.places import check_place
 
@@ -321,6 +321,7 @@ async def _since(ports: Ports, room: Room, request: JoinRoom) -> tuple[Sequence[
     entries = await ports.store.entries(
         room.room, room.epoch, request.since, upto=room.head, limit=HISTORY_LIMIT, max_bytes=PAGE_BYTES
     )
+    entries = kept(ports, room, entries)
     complete = [it.seq for it in entries] == list(range(request.since + 1, room.head + 1))
     events = fitting(room, entries) if complete else []
     return (events, True) if complete and len(events) == len(entries) else ([], False)

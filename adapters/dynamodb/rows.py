@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from domain.rooms import (
-    ENTRY_RETENTION_MS,
+    FOREVER,
     Connection,
     Count,
     Directory,
@@ -389,7 +389,7 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
             "sender": entry.sender,
             "body": msgspec.json.encode(entry.body).decode(),
             "origin": entry.origin,
-            TTL_ATTRIBUTE: _seconds(entry.at + ENTRY_RETENTION_MS),
+            TTL_ATTRIBUTE: None if entry.ends_at == FOREVER else _seconds(entry.ends_at),
         }
     )
 
@@ -397,7 +397,15 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
 def read_entry(item: Mapping[str, Any]) -> Entry:
     row = _plain(item)
     body = msgspec.json.decode(row["body"])
-    return Entry(int(row["sk"]), row["type"], row["at"], row["sender"], body, row.get("origin"))
+    return Entry(
+        seq=int(row["sk"]),
+        type=row["type"],
+        at=row["at"],
+        sender=row["sender"],
+        body=body,
+        origin=row.get("origin"),
+        ends_at=row[TTL_ATTRIBUTE] * 1000 if TTL_ATTRIBUTE in row else FOREVER,
+    )
 
 
 def once_key(user: str, client_id: str) -> Key:

@@ -131,7 +131,7 @@ class StoreStage(ABC):
         return replace(row, **fields)
 
     def entry(self, seq: int, **body: Any) -> Entry:
-        return Entry(seq, "chat", NOW, self.user, body)
+        return Entry(seq, "chat", NOW, self.user, body, ends_at=NOW + 24 * HOUR)
 
     async def open_room(self) -> Room:
         await self.store.create_room(Room(self.room, EPOCH))

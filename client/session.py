@@ -442,7 +442,6 @@ class Session:
             following = self._rooms.get(request.room_id)
             if following is not None and (pending.ours or not following.placed):
                 del self._rooms[request.room_id]
-                return (*following.surrender(), error)
             return (error,)
         if not pending.ours:
             return (error,)

@@ -20,8 +20,8 @@ class Announcer:
         self._poster = poster
 
     async def greet(self, arrived: Arrived, time_left: TimeLeft) -> None:
-        """Welcome a connection that is still a member and tell it that it has joined; then a small room, unless that is
-        no news any more.
+        """Welcome a connection, and tell it that it has joined, if it is still a member; then a small room, unless that
+        is no news any more.
 
         Raises `PostFailed` while the connection may yet be reached: the job must come again.
         """
@@ -46,13 +46,15 @@ class Announcer:
                 room_id=arrived.room, user_id=arrived.user, username=arrived.name, timestamp=now // 1000, sent_at=now
             )
         )
-        for member in await self._ports.store.members_among(arrived.key, [arrived.connection]):
-            for frame in pack([(0, encode_event(welcome)), (0, joined)], member.dialect):
+        members = await self._ports.store.members_among(arrived.key, [arrived.connection])
+        greeting = [(0, encode_event(welcome)), *((0, joined) for _ in members)]
+        for member in members or await self._without_room(arrived.connection):
+            for frame in pack(greeting, member.dialect):
                 if await self._poster.post(member, frame.body, time_left) in {Outcome.RETRY, Outcome.SLOW}:
                     raise PostFailed("the welcome was not delivered")
-            # When thousands come at once, their welcomes would wait until each of them has been told of in its room.
-            if arrived.tell_others and now <= arrived.not_after - WELCOME_MS + NOTICE_MS:
-                await self._tell(arrived.key, joined, arrived.connection, time_left)
+        # When thousands come at once, their welcomes would wait until each of them has been told of in its room.
+        if members and arrived.tell_others and now <= arrived.not_after - WELCOME_MS + NOTICE_MS:
+            await self._tell(arrived.key, joined, arrived.connection, time_left)
 
     async def notify(self, notice: Notice, time_left: TimeLeft) -> None:
         """Post the notice's event to the shard, if it is not too late."""
@@ -74,6 +76,14 @@ class Announcer:
             sent_at=now,
         )
         await self._tell(stats.key, encode_event(event), None, time_left)
+
+    async def _without_room(self, connection: str) -> list[Member]:
+        """A connection that is in its first room no more: it has left, or the room has ended. It is to be welcomed all
+        the same, since it knows who it is by that alone; none if it has ended."""
+        row = (await self._ports.store.session(connection)).connection
+        if row is None:
+            return []
+        return [Member(connection, row.user, row.name, row.dialect, row.connected_at, row.expires_at, join_id="")]
 
     async def _tell(self, key: ShardKey, event: bytes, skip: str | None, time_left: TimeLeft) -> None:
         async def deliver(member: Member) -> None:

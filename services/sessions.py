@@ -223,7 +223,8 @@ async def _enter(
     for room, key, member, count in zip(before, keys, members, counts, strict=True):
         now_there = after.get(room.room)
         if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
-            await _leave(ports, connection.connection, room.room)
+            if count is not None:  # who was a member before is owed the room's last entries
+                await _leave(ports, connection.connection, room.room)
             raise Refused("ROOM_NOT_FOUND", "Room not found")
         await check_place(ports, connection, now_there, count, room_ids)
         if count is not None and should_grow(now_there, count, ports.rules, now):

@@ -28,6 +28,8 @@ class Socket:
     closed: Callable[[], None]
     """What its client does when the socket is closed under it."""
     state: Literal["pending", "open", "closed"] = "pending"
+    opened: bool = False
+    """Whether it ever was open."""
     silent: bool = False
     """The client is gone, and the gateway does not know yet."""
     reads: bool = True
@@ -60,7 +62,7 @@ class Sockets:
         return socket
 
     def open(self, socket: Socket) -> None:
-        socket.state = "open"
+        socket.state, socket.opened = "open", True
 
     def lose(self, socket: Socket) -> None:
         """The socket is no more, and the gateway knows."""

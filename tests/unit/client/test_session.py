@@ -335,17 +335,6 @@ def test_entries_that_neither_come_nor_can_be_asked_for_are_named() -> None:
     assert seqs_of(released) == [3]
 
 
-def test_a_room_that_lets_nobody_back_in_keeps_nothing_to_itself() -> None:
-    """What was held for its turn is released, and what is missing is named."""
-    talk = Talk()
-    talk.push(1, 3)
-    talk.ask()
-    (again,) = talk.reconnect()
-    refusal = {"code": "ROOM_NOT_FOUND", "message": "", "request": "join_room"}
-    released = talk.give("error", **refusal, clientId=again["clientId"])
-    assert [type(it) for it in released] == [Missed, Chat, Error]
-
-
 def test_a_batch_is_taken_apart() -> None:
     """Its events are as if they had come one by one; one that can't be read is skipped."""
     talk = Talk()

@@ -44,6 +44,21 @@ async def test_a_late_welcome_is_told_to_nobody_else() -> None:
     assert told(world, "ada") == [("user_joined", "ada")]
 
 
+async def test_who_leaves_at_once_is_welcomed_all_the_same() -> None:
+    """It knows who it is by that alone; nobody is told that it has joined."""
+    world = World()
+    await world.connect("ada", room="tea")
+    await world.pump()
+    await world.connect("bob", room="tea")
+    await world.ask("bob", {"type": "leave_room", "roomId": "tea"})
+    await world.connect("cid", room="tea")
+    await world.disconnect("cid")
+    await world.pump()
+    assert [it["type"] for it in world.events("bob")] == ["welcome"]
+    assert world.events("cid") == []
+    assert ("user_joined", "bob") not in told(world, "ada")
+
+
 async def test_a_move_is_told_in_both_rooms() -> None:
     """`user_joined` reaches the new room, `user_left` the old one."""
     world = World()

@@ -1,11 +1,12 @@
 """Joining, leaving, connecting, disconnecting, and reading back."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from domain.errors import Refused
-from domain.rooms import FOREVER, Room, ShardKey, Standing
+from domain.rooms import FOREVER, Count, Room, ShardKey, Standing
 from tests.unit.world import World
 
 
@@ -117,6 +118,29 @@ async def test_a_repeated_join_keeps_the_membership_and_the_count() -> None:
     shard = await world.store.shard(key)
     assert shard is not None
     assert (shard.members, len(await world.store.members(key))) == (1, 1)
+
+
+async def test_a_join_that_meets_the_end_of_the_room_takes_no_membership_from_who_had_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who was a member is owed the room's last entries; who was none does not become one."""
+    world = World()
+    for it in ("ada", "bob"):
+        await world.connect(it)
+    await world.ask("ada", {"type": "create_room", "roomId": "tea"})
+    await world.ask("ada", {"type": "join_room", "roomId": "tea"})
+    count_join = world.store.count_join
+
+    async def end_and_count(*given: Any, **named: Any) -> Count:
+        await world.ask("ada", {"type": "delete_room", "roomId": "tea"})
+        return await count_join(*given, **named)
+
+    monkeypatch.setattr(world.store, "count_join", end_and_count)
+    for it in ("ada", "bob"):
+        refused = await world.ask(it, {"type": "join_room", "roomId": "tea"})
+        assert refused["data"]["code"] == "ROOM_NOT_FOUND", it
+    await world.pump()
+    assert [len(world.events(it, "room_deleted")) for it in ("ada", "bob")] == [1, 0]
 
 
 async def test_who_left_hears_nothing_more() -> None:

@@ -223,14 +223,19 @@ async def _enter(
     for room, key, member, count in zip(before, keys, members, counts, strict=True):
         now_there = after.get(room.room)
         if now_there is None or now_there.epoch != room.epoch or now_there.status != "open":
-            if count is not None:  # who was a member before is owed the room's last entries
-                await _leave(ports, connection.connection, room.room)
+            await _turn_back(ports, connection, room, count)
             raise Refused("ROOM_NOT_FOUND", "Room not found")
         await check_place(ports, connection, now_there, count, room_ids)
         if count is not None and should_grow(now_there, count, ports.rules, now):
             await _grow(ports, now_there, now)
         entered.append(_Entered(now_there, key, member, count))
     return entered
+
+
+async def _turn_back(ports: Ports, connection: Connection, room: Room, count: Count | None) -> None:
+    """Be no member of a room that ended meanwhile, unless it was one before: then it is owed the last entries."""
+    if count is not None:
+        await _leave(ports, connection.connection, room.room)
 
 
 def _needs(room: Room, user: str, groups: frozenset[str]) -> Needs | None:

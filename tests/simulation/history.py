@@ -132,7 +132,7 @@ def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[s
                 yield Violation("I5", f"{client.name} is not back")
             continue
         calm = not (service.chaos.kills or service.chaos.pauses or service.redriven) and life.socket.failures <= 1
-        if not life.welcomed and (calm or not life.begun):
+        if not life.welcomed and (calm or not (life.begun or life.moved)):
             yield Violation("I5", f"{life.socket.id} was never welcomed")
         for room, (epoch, head) in life.begun.items():
             kept = stored[room]

@@ -21,6 +21,7 @@ from domain.errors import BadSetting
 from loadtest.bars import Bars
 from loadtest.bench.flood import measure_flood
 from loadtest.bench.growth import measure_growth
+from loadtest.bench.history import measure_history
 from loadtest.bench.imports import handler_modules, measure_imports
 from loadtest.bench.isolation import measure_isolation
 from loadtest.bench.limiter import measure_limiter
@@ -33,7 +34,7 @@ __all__ = ["main"]
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 """Where the project keeps what it makes."""
-PARTS = ("post", "post_tls", "room", "growth", "packing", "isolation", "flood", "limiter", "import")
+PARTS = ("post", "post_tls", "room", "growth", "packing", "isolation", "flood", "limiter", "history", "import")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Extent:
     flood_rounds: int
     limiter_members: int
     limiter_seconds: float
+    history_entries: int
+    history_pages: int
     import_rounds: int
 
 
@@ -79,6 +82,8 @@ FULL = Extent(
     flood_rounds=3,
     limiter_members=1_000,
     limiter_seconds=30,
+    history_entries=100_000,
+    history_pages=600,
     import_rounds=5,
 )
 QUICK = Extent(
@@ -99,6 +104,8 @@ QUICK = Extent(
     flood_rounds=1,
     limiter_members=20,
     limiter_seconds=2,
+    history_entries=300,
+    history_pages=6,
     import_rounds=1,
 )
 
@@ -115,7 +122,7 @@ def bench(
     / "bench.json",
 ) -> None:
     """Measure posts, a broadcast beside the recipe's, rooms that grow, are busy, have little granted or
-    a flood beside them, and imports. About fifteen minutes on two idle cores."""
+    a flood beside them, pages of a long room's history, and imports. About fifteen minutes on two idle cores."""
     parts = only.split(",")
     for it in parts:
         if it not in PARTS:
@@ -194,6 +201,10 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
         if "limiter" in parts:
             figures.limiter = await measure_limiter(
                 members=extent.limiter_members, seconds=extent.limiter_seconds, folder=folder, watch=bars.show
+            )
+        if "history" in parts:
+            figures.history = await measure_history(
+                entries=extent.history_entries, pages=extent.history_pages, folder=folder, watch=bars.show
             )
         if "import" in parts:
             modules = handler_modules()

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from loadtest.bench.flood import Flood
 from loadtest.bench.growth import GrowthRow
+from loadtest.bench.history import History
 from loadtest.bench.isolation import Isolation
 from loadtest.bench.limiter import Limiter
 from loadtest.bench.packing import Packing
@@ -65,6 +66,7 @@ class Figures:
     isolation: Isolation | None = None
     flood: Flood | None = None
     limiter: Limiter | None = None
+    history: History | None = None
     import_ms: Mapping[str, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -88,6 +90,8 @@ class Figures:
             result["flood"] = {**_rounded(self.flood), "ratio": round(self.flood.ratio, 2)}
         if self.limiter is not None:
             result["limiter"] = _rounded(self.limiter, 4)
+        if self.history is not None:
+            result["history"] = _rounded(self.history)
         if self.import_ms is not None:
             result["import_ms"] = {name: round(it, 1) for name, it in self.import_ms.items()}
         return result
@@ -112,6 +116,8 @@ class Figures:
             yield _flood_table(self.flood)
         if self.limiter is not None:
             yield _limiter_table(self.limiter)
+        if self.history is not None:
+            yield _history_table(self.history)
         if self.import_ms is not None:
             yield _import_table(self.import_ms)
 
@@ -198,6 +204,21 @@ def _limiter_table(it: Limiter) -> Table:
     return table
 
 
+def _history_table(it: History) -> Table:
+    table = _table(
+        f"Pages of a room with {it.entries:,} entries", "pages", "entries", "queries", "read units", "p50 ms", "p99 ms"
+    )
+    table.add_row(
+        f"{it.pages:,}",
+        f"{it.page_entries:.1f}",
+        f"{it.queries:.2f}",
+        f"{it.read_units:.1f}",
+        f"{it.p50_ms:,.0f}",
+        f"{it.p99_ms:,.0f}",
+    )
+    return table
+
+
 def _import_table(import_ms: Mapping[str, float]) -> Table:
     table = _table("Imports", "", "ms")
     for name, it in import_ms.items():
@@ -209,7 +230,7 @@ def _post_json(post: Mapping[str, float]) -> dict[str, int]:
     return {name: round(it) for name, it in post.items()}
 
 
-def _rounded(row: GrowthRow | Packing | Isolation | Flood | Limiter, digits: int = 2) -> dict[str, Any]:
+def _rounded(row: GrowthRow | Packing | Isolation | Flood | Limiter | History, digits: int = 2) -> dict[str, Any]:
     return {name: round(it, digits) for name, it in asdict(row).items()}
 
 

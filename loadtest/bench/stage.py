@@ -5,6 +5,8 @@ Started by the bench alone. It says what `roomcast up --json` says. Requests, on
     {"latency_ms"}                  posts take so long from now on, give or take as much
     {"rate", "burst"}               the gateway's throttle from now on
     {"seat": room}                  who has come with a seat since the last time is a member of the room; {"shards"}
+    {"fill": room, "entries"}       the room's log has so many entries, each a short message
+    {"tally": function}             what the function has asked of AWS: {"calls", "units"}
     {"enrol": room}                 the room's members become the recipe's as well; {"members"}: how many they are
     {"broadcast": room, "data"}     the recipe's worker broadcasts; {"posted"}: how many it reached, once it is through
 """
@@ -17,18 +19,21 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import uvloop
 
-from adapters.dynamodb import DynamoStore
+from adapters.dynamodb import DynamoStore, rows
 from adapters.dynamodb.rows import Item
+from adapters.runtime import SystemClock
 from adapters.settings import table_names
 from domain.lanes import LANES, override_lanes
 from domain.rates import RATES, override_rates
-from domain.rooms import Rules
+from domain.rooms import Entry, Rules
 from loadtest.bench.environ import ENVIRON
+from loadtest.bench.posters import TEXT
 from loadtest.bench.recipe import table_definition
 from loadtest.bench.seats import SeatingGateway, members_of, put_rows, seat
 from loadtest.children import Peer, parent, serve_parent, start
@@ -46,6 +51,7 @@ RECIPE_SECONDS = 300.0
 """The longest that the recipe's worker may take: 5,000 posts of 10 ms, one after the other, and as much again."""
 RATE = "rate."
 """How the settings of rates begin."""
+SENDER = "archivist"
 RECIPE_TABLE = "recipe-connections"
 
 
@@ -76,26 +82,31 @@ class _Stage:
         self._latency = 0.0
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = {}
         match request:
             case {"latency_ms": milliseconds}:
                 self._latency = milliseconds / 1000
-                return {}
             case {"rate": rate, "burst": burst}:
                 self._gateway.throttle(rate, burst)
-                return {}
             case {"seat": room}:
                 newcomers, self._gateway.newcomers = self._gateway.newcomers, []
                 tables = table_names(PREFIX)
                 seated = await seat(self.twin.cloud.dynamodb, tables, room, newcomers, Rules().shard_limit)
-                return {"shards": seated.shards}
+                answer = {"shards": seated.shards}
+            case {"fill": room, "entries": entries}:
+                await self._fill(room, entries)
+            case {"tally": name}:
+                tally = self.twin.functions[name].tally
+                answer = {"calls": tally.calls, "units": tally.units}
             case {"enrol": room}:
-                return {"members": await self._enrol(room)}
+                answer = {"members": await self._enrol(room)}
             case {"broadcast": room, "data": data}:
                 event = {"table": RECIPE_TABLE, "room": room, "data": data}
                 endpoints = {"cloud": self.twin.cloud.endpoint, "management": self.twin.gateway.management_endpoint}
-                result: dict[str, Any] = await self.recipe.invoke(event | endpoints)
-                return result
-        raise ValueError(f"no such request: {request}")
+                answer = await self.recipe.invoke(event | endpoints)
+            case _:
+                raise ValueError(f"no such request: {request}")
+        return answer
 
     async def prepare(self) -> None:
         """What the recipe needs: a table, and a function that is warm."""
@@ -117,12 +128,25 @@ class _Stage:
     def _gateway(self) -> SeatingGateway:
         return cast("SeatingGateway", self.twin.gateway)
 
+    async def _fill(self, room: str, entries: int) -> None:
+        dynamodb, tables = self.twin.cloud.dynamodb, table_names(PREFIX)
+        found = await DynamoStore(dynamodb, tables).room(room)
+        assert found is not None  # noqa: S101  # the bench is in it
+        now = SystemClock().now()
+        words = {"senderId": SENDER, "senderName": SENDER, "message": TEXT}
+        log = (
+            rows.entry_row(room, found.epoch, Entry(seq, "chat", now, SENDER, {"messageId": f"{seq:032x}", **words}))
+            for seq in range(1, entries + 1)
+        )
+        await put_rows(dynamodb, tables["messages"], log)
+        await put_rows(dynamodb, tables["rooms"], [rows.room_row(replace(found, head=entries))])
+
     async def _enrol(self, room: str) -> int:
         dynamodb = self.twin.cloud.dynamodb
         members = members_of(DynamoStore(dynamodb, table_names(PREFIX)), room)
-        rows: list[Item] = [{"roomId": {"S": room}, "connectionId": {"S": it.connection}} async for it in members]
-        await put_rows(dynamodb, RECIPE_TABLE, rows)
-        return len(rows)
+        enrolled: list[Item] = [{"roomId": {"S": room}, "connectionId": {"S": it.connection}} async for it in members]
+        await put_rows(dynamodb, RECIPE_TABLE, enrolled)
+        return len(enrolled)
 
 
 async def main(state: Path, settings: Sequence[str]) -> None:

@@ -76,6 +76,15 @@ async def test_a_flood_beside_small_rooms(tmp_path: Path) -> None:
     assert 0 < result["flood"]["refused_share"] < 1
 
 
+@pytest.mark.slow
+async def test_pages_of_a_long_room(tmp_path: Path) -> None:
+    """Each is one query, beside that for the memberships, and holds what was asked for."""
+    result = await measure("history", tmp_path)
+    assert result["history"]["entries"] == 300
+    assert result["history"]["queries"] == 2
+    assert 0 < result["history"]["page_entries"] <= 100
+
+
 @pytest.mark.large
 async def test_rooms_that_are_busy(tmp_path: Path) -> None:
     """The same of the other parts with a twin in them."""

@@ -15,6 +15,7 @@ from loadtest.audit import Audit, Finding
 from loadtest.bench.errors import BenchError
 from loadtest.bench.flood import Flood
 from loadtest.bench.growth import GrowthRow, Usage
+from loadtest.bench.history import History
 from loadtest.bench.isolation import Isolation
 from loadtest.bench.limiter import Limiter, Reading
 from loadtest.bench.packing import Packing
@@ -44,6 +45,7 @@ def figures() -> Figures:
         isolation=Isolation(5_000, 50, 40.0, 80.0, 50.0, 120.04, 2_900.4),
         flood=Flood(20, 20.0, 199.8, 0.8, 20.0, 50.0, 24.0, 60.04),
         limiter=Limiter(1_000, 1_000.0, 500.0, 0.97123, 0.05, 5.1, 2_100.0),
+        history=History(100_000, 600, 12.04, 30.0, 2.0, 9.04, 98.6),
         import_ms={"services.connect": 312.34},
     )
 
@@ -132,6 +134,15 @@ def test_json() -> None:
             "entries_per_post": 5.1,
             "p99_ms": 2_100.0,
         },
+        "history": {
+            "entries": 100_000,
+            "pages": 600,
+            "p50_ms": 12.04,
+            "p99_ms": 30.0,
+            "queries": 2.0,
+            "read_units": 9.04,
+            "page_entries": 98.6,
+        },
         "import_ms": {"services.connect": 312.3},
     }
 
@@ -164,6 +175,7 @@ def test_tables() -> None:
         "beside 200 requests/s|24|60",
         "ratio|1.2|1.2",
         "1,000|97.1%|5.0%|5.1|2,100",
+        "600|98.6|2.00|9.0|12|30",
         "services.connect|312",
     ]
 
@@ -241,5 +253,6 @@ def test_the_document() -> None:
     assert set(CONTENDERS) <= rows
     result = json.loads(json.dumps(figures().as_json()))
     keys = {*result, *result["room"][0], *result["growth"][0]}
-    keys |= {it for part in ("packing", "packing_throttled", "isolation", "flood", "limiter") for it in result[part]}
+    parts = ("packing", "packing_throttled", "isolation", "flood", "limiter", "history")
+    keys |= {it for part in parts for it in result[part]}
     assert [it for it in keys if f"`{it}`" not in text] == []

@@ -86,6 +86,8 @@ class Runtime:
                 max_members=settings.max_members,
                 retention_days=settings.retention_days,
                 trace=settings.trace,
+                edit_window=settings.edit_window,
+                delete_window=settings.delete_window,
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))

@@ -91,6 +91,10 @@ class Settings:
     """Members of a shard; from four fifths of it on a join doubles the room's shards."""
     trace: bool = False
     """Whether a message's event may say when it passed each stage."""
+    edit_window: int = 0
+    """Seconds for which its sender may edit a message; 0: for as long as it is there."""
+    delete_window: int = 0
+    """Seconds for which its sender may delete it; likewise."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """How often a client may ask."""
@@ -132,6 +136,8 @@ _TYPES = {
     "review_services": bool,
     "fast_posts": bool,
     "trace": bool,
+    "edit_window": int,
+    "delete_window": int,
     "lanes": dict[str, Lane],
     "rates": dict[str, Rate],
 }

@@ -29,10 +29,15 @@ __all__ = [
     "Logged",
     "MemberList",
     "MemberSummary",
+    "MessageDeleted",
+    "MessageEdited",
     "Muted",
     "Pong",
     "PrivateMessage",
+    "Reacted",
+    "ReactionCount",
     "Reauthenticated",
+    "Replies",
     "RoleSet",
     "RoomChanged",
     "RoomDeleted",
@@ -94,15 +99,42 @@ class Welcome(Event, frozen=True, kw_only=True):
     sent_at: int
 
 
-class PrivateMessage(Logged, frozen=True, kw_only=True):
-    """A private message in an inbox: the target's, or the sender's own copy."""
+class ReactionCount(Struct, frozen=True, kw_only=True):
+    """How many have reacted to a message so."""
 
-    type = "private_message"
+    emoji: str
+    count: int
+    users: list[str]
+    """At most ten of them."""
+
+
+class Replies(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What has become of the thread that a message began."""
+
+    count: int
+    last_seq: int
+
+
+class _Message(Logged, frozen=True, kw_only=True):
+    """A message as it is by now, with all that later entries of the log have made of it."""
+
     message_id: str
     sender_id: str
     sender_name: str
-    target_user_id: str
     message: str
+    """Empty in one that was deleted."""
+    edited_at: int | UnsetType = UNSET
+    """Milliseconds since 1970, as `deleted_at`."""
+    deleted_at: int | UnsetType = UNSET
+    deleted_by: str | UnsetType = UNSET
+    reactions: list[ReactionCount] | UnsetType = UNSET
+
+
+class PrivateMessage(_Message, frozen=True, kw_only=True):
+    """A private message in an inbox: the target's, or the sender's own copy."""
+
+    type = "private_message"
+    target_user_id: str
     client_id: str | UnsetType = UNSET
     """In the sender's copy: the request's, by which a client knows what it sent itself."""
 
@@ -158,15 +190,16 @@ class Trace(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     """It was put into the frame that came."""
 
 
-class Chat(Logged, frozen=True, kw_only=True):
+class Chat(_Message, frozen=True, kw_only=True):
     """A chat message in a room."""
 
     type = "chat"
-    message_id: str
-    sender_id: str
-    sender_name: str
-    message: str
     reply_to: int | UnsetType = UNSET
+    """The seq of the message that it answers."""
+    thread: int | UnsetType = UNSET
+    """The seq of the message that began the thread which it is in."""
+    replies: Replies | UnsetType = UNSET
+    """In the one that began it."""
     mentions: list[str] | UnsetType = UNSET
     trace: Trace | UnsetType = UNSET
     """Where the request asked for it and the deployment allows it."""
@@ -245,6 +278,41 @@ class Unmuted(_Moderated, frozen=True, kw_only=True):
     """A user may write again."""
 
     type = "unmuted"
+
+
+class _Amendment(Logged, frozen=True, kw_only=True):
+    of: int
+    """The seq of the message that it is about, which shows what came of it wherever it is read."""
+
+
+class MessageEdited(_Amendment, frozen=True, kw_only=True):
+    """A message says something else now."""
+
+    type = "message_edited"
+    by: str
+    message: str | UnsetType = UNSET
+    """Absent where a later edit follows, or the message was deleted: nothing is kept of what it said before."""
+
+
+class MessageDeleted(_Amendment, frozen=True, kw_only=True):
+    """A message was taken away."""
+
+    type = "message_deleted"
+    by: str
+    user_id: str | UnsetType = UNSET
+    """In the log of what moderators did: whose it was."""
+
+
+class Reacted(_Amendment, frozen=True, kw_only=True):
+    """Somebody has reacted to a message, or took it back: how many have done so now."""
+
+    type = "reaction"
+    user_id: str
+    emoji: str
+    removed: bool = False
+    count: int
+    users: list[str]
+    """At most ten of them."""
 
 
 class Ack(Event, frozen=True, kw_only=True):
@@ -407,6 +475,9 @@ EVENTS: Mapping[str, type[Event]] = {
         Head,
         Error,
         Batch,
+        MessageEdited,
+        MessageDeleted,
+        Reacted,
     )
 }
 

@@ -54,6 +54,10 @@ Action = Literal[
     "mute",
     "unmute",
     "read_audit",
+    "edit_message",
+    "delete_message",
+    "delete_any_message",
+    "react",
 ]
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -76,6 +80,10 @@ LEAST: Mapping[Action, Rank] = {
     "unmute": "moderator",
     "update_room": "owner",
     "delete_room": "owner",
+    "edit_message": "member",
+    "delete_message": "member",
+    "delete_any_message": "moderator",
+    "react": "member",
 }
 """Action → the least that a user has to be."""
 

@@ -125,11 +125,14 @@ class RoomStore(Protocol):
     ) -> None:
         """All or nothing: for each of `appends` (of different rooms, by one sender) the room's head rises from
         `read.head` to `entry.seq`, what else changes of it is written (how it is listed, too), and the entry is put;
-        the once-row is put; and if `sender.needs` has a pause, `now` is noted as the time the sender last spoke.
+        body and `beside` of the entries that it amends are written, its reaction is put or deleted, and it is listed
+        in its thread. The once-row is put, alone where there is nothing to append; and if `sender.needs` has a pause,
+        `now` is noted as the time the sender last spoke.
 
         Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status), an
-        entry exists, an unexpired once-row exists, the member row of `sender.membership` is gone, `sender.needs` is
-        not so, or another transaction holds one of the rows. The caller reads again and decides anew.
+        entry exists, one that it amends does not, an unexpired once-row exists, the member row of `sender.membership`
+        is gone, `sender.needs` is not so, or another transaction holds one of the rows. The caller reads again and
+        decides anew.
         After `Unavailable` the entries may be stored: the caller reads again and finds its once-row.
         """
         ...
@@ -150,6 +153,22 @@ class RoomStore(Protocol):
 
     async def entries_before(self, room: str, epoch: int, before: int, *, limit: int, max_bytes: int) -> list[Entry]:
         """The newest entries with seq < `before`, oldest first, bounded likewise (the oldest are cut)."""
+        ...
+
+    async def entries_at(self, room: str, epoch: int, seqs: Sequence[int]) -> list[Entry]:
+        """Those of the entries (up to 100) that are there, in the order of `seqs`, each once, in one read."""
+        ...
+
+    async def has_reacted(self, room: str, epoch: int, of: int, user: str, emoji: str) -> bool:
+        """Whether the user's reaction to the message at `of` stands."""
+        ...
+
+    async def thread_after(self, room: str, epoch: int, root: int, after: int, limit: int) -> list[int]:
+        """The seqs of the first `limit` replies with seq > `after` in the thread that began at `root`, in order."""
+        ...
+
+    async def thread_before(self, room: str, epoch: int, root: int, before: int, limit: int) -> list[int]:
+        """Those of the last `limit` replies with seq < `before`, in order."""
         ...
 
     # ---- connections and memberships

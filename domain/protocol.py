@@ -17,10 +17,13 @@ __all__ = [
     "HISTORY_LIMIT",
     "LIST_LIMIT",
     "MESSAGE_LIMIT",
+    "REACTIONS_LIMIT",
+    "REACTORS_LIMIT",
     "ROOT",
     "SUBPROTOCOL",
     "TOKEN_LIMIT",
     "ClientId",
+    "Emoji",
     "Id",
     "Name",
     "RoomRef",
@@ -38,6 +41,10 @@ HISTORY_LIMIT = 100
 """Entries in one page of history."""
 LIST_LIMIT = 100
 """Rooms, or members, in one page of a list."""
+REACTIONS_LIMIT = 20
+"""Different reactions on one message."""
+REACTORS_LIMIT = 10
+"""Users that a reaction names; the count tells how many there are."""
 TOKEN_LIMIT = 8 * 1024
 """Characters of a token. API Gateway takes 10 KB of headers and query in all."""
 ROOT = "root"
@@ -70,6 +77,7 @@ ERROR_CODES: Mapping[str, str] = {
 _ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
 _ROOM_REF_PATTERN = r"^(inbox#|audit#)?[A-Za-z0-9_.:-]{1,64}(?![\s\S])"
 _NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]{1,64}(?![\s\S])"
+_EMOJI_PATTERN = r"^[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]{1,32}(?![\s\S])"
 Id = Annotated[
     str,
     Meta(pattern=_ID_PATTERN, description="1 to 64 letters, digits, or any of _ . : -"),
@@ -92,6 +100,13 @@ ClientId = Annotated[
 Name = Annotated[
     str,
     Meta(pattern=_NAME_PATTERN, description="1 to 64 characters, none of them a control character"),
+]
+Emoji = Annotated[
+    str,
+    Meta(
+        pattern=_EMOJI_PATTERN,
+        description="1 to 32 characters, none of them white space or a control character",
+    ),
 ]
 Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 

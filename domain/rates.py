@@ -57,6 +57,9 @@ RATES: Mapping[str, Rate] = {
     # An index query and two batch reads; a page of 100 members.
     "room_list": Rate(5, 50),
     "members": Rate(5, 50),
+    # Each is told to the whole room, as a message is; a hand taps no faster.
+    "edit_message": Rate(5, 50),
+    "react": Rate(5, 50),
     OTHER: Rate(10, 100),
 }
 """Row → how often. Types are counted for each user. None of it is met by a person, or by a client that comes back."""

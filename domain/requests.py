@@ -15,14 +15,28 @@ from msgspec import Meta, Struct
 
 from domain.errors import Refused
 from domain.policy import Role, Visibility
-from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, TOKEN_LIMIT, ClientId, Id, Name, RoomRef, Seq, valid_id
+from domain.protocol import (
+    HISTORY_LIMIT,
+    LIST_LIMIT,
+    ROOT,
+    TOKEN_LIMIT,
+    ClientId,
+    Emoji,
+    Id,
+    Name,
+    RoomRef,
+    Seq,
+    valid_id,
+)
 
 __all__ = [
     "REQUESTS",
     "Ban",
     "ChatMessage",
     "CreateRoom",
+    "DeleteMessage",
     "DeleteRoom",
+    "EditMessage",
     "HistoryRequest",
     "JoinRoom",
     "Kick",
@@ -31,6 +45,7 @@ __all__ = [
     "ListRooms",
     "Mute",
     "Ping",
+    "React",
     "Reauth",
     "Request",
     "RequestType",
@@ -66,6 +81,7 @@ class ChatMessage(Request, frozen=True, kw_only=True, tag="chat"):
     message: str = ""
     room_id: Id | None = None
     reply_to: Seq | None = None
+    """The seq of the message that it answers, in whose thread it is then."""
     mentions: Annotated[list[Id], Meta(max_length=20)] | None = None
     trace: bool = False
     """Have the event say when it passed each stage, where the deployment allows it."""
@@ -93,11 +109,14 @@ class LeaveRoom(Request, frozen=True, kw_only=True, tag="leave_room"):
 
 
 class HistoryRequest(Request, frozen=True, kw_only=True, tag="history"):
-    """A page of a room's log: the newest entries, those `before` a seq, or those `after` one."""
+    """A page of a room's log, or of one of its threads: the newest entries, those `before` a seq, or those `after`
+    one."""
 
     room_id: RoomRef
     before: Seq | None = None
     after: Seq | None = None
+    thread: Seq | None = None
+    """Of one thread alone: the seq of the message that began it."""
     limit: Annotated[int, Meta(ge=1, le=HISTORY_LIMIT)] = HISTORY_LIMIT
 
 
@@ -201,6 +220,30 @@ class Reauth(Request, frozen=True, kw_only=True, tag="reauth"):
     token: Annotated[str, Meta(max_length=TOKEN_LIMIT)]
 
 
+class _AboutMessage(Request, frozen=True, kw_only=True):
+    room_id: RoomRef
+    """The own inbox, for a private message."""
+    seq: Seq
+    """Of the message."""
+
+
+class EditMessage(_AboutMessage, frozen=True, kw_only=True, tag="edit_message"):
+    """Let an own message say something else."""
+
+    message: str
+
+
+class DeleteMessage(_AboutMessage, frozen=True, kw_only=True, tag="delete_message"):
+    """Take a message away: an own one, or as a moderator anybody's in a room."""
+
+
+class React(_AboutMessage, frozen=True, kw_only=True, tag="react"):
+    """Say of a message what can be said in one sign; `remove` takes it back."""
+
+    emoji: Emoji
+    remove: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -251,6 +294,9 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(Mute, "ack", "muted"),
         RequestType(Unmute, "ack", "unmuted"),
         RequestType(Reauth, "reauthenticated"),
+        RequestType(EditMessage, "ack", "message_edited"),
+        RequestType(DeleteMessage, "ack", "message_deleted"),
+        RequestType(React, "ack", "reaction"),
     )
 }
 

@@ -45,6 +45,7 @@ __all__ = [
     "Membership",
     "Once",
     "Profile",
+    "Reaction",
     "Ring",
     "Room",
     "Rules",
@@ -57,6 +58,7 @@ __all__ = [
     "audit_of",
     "audited",
     "check_may_act",
+    "check_may_amend",
     "check_may_join",
     "check_may_send",
     "check_room_open",
@@ -117,6 +119,10 @@ class Rules:
     """Members of a shard; from four fifths of it on a join doubles the room's shards."""
     trace: bool = False
     """Whether a message's event may say when it passed each stage."""
+    edit_window: int = 0
+    """Seconds for which its sender may edit a message; 0: for as long as it is there. Moderators always may."""
+    delete_window: int = 0
+    """Seconds for which its sender may delete it; likewise."""
 
 
 Dialect = Literal["v1", "recipe"]
@@ -183,6 +189,9 @@ class Entry:
     body: dict[str, Any] = field(default_factory=dict)
     origin: str | None = None
     """The connection that this entry is not posted to: it sent the private message, and has the ack."""
+    beside: dict[str, int] = field(default_factory=dict)
+    """What is remembered of it and never goes on the wire. Of a message, `edit`: the seq of the one edit that still
+    holds a text; of a private one, `twin`: the seq of the other copy."""
     ends_at: int = FOREVER
     """Until when it is kept."""
 
@@ -283,6 +292,20 @@ class Ring:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaction:
+    """That a user has reacted to a message: a row of its own, so that nobody counts twice."""
+
+    of: int
+    """The message's seq."""
+    ends_at: int
+    """Until when the message is kept: the row goes when it does."""
+    user: str
+    emoji: str
+    given: bool = True
+    """Whether it is given or taken back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """One entry for one room, as the room was read, and what else becomes of the room."""
 
@@ -292,6 +315,13 @@ class Append:
     """The new one, where it changes."""
     deletes: bool = False
     """Whether the room ends with it."""
+    amends: Sequence[Entry] = ()
+    """Earlier entries of the log as they become: body and `beside` are written. They have to be read after the room:
+    whoever amends one raises the head, so that this fails where they are not as read any more."""
+    reaction: Reaction | None = None
+    """Given or taken back with it."""
+    thread: int | None = None
+    """The seq of the message that began the thread which the entry is listed in."""
 
     @property
     def after(self) -> Room:
@@ -463,26 +493,36 @@ def check_may_send(
 ) -> tuple[Room, Membership, Needs | None]:
     """The room, the sender's membership, and what has to be so still when the message is stored, if the sender may
     write there now."""
+    room, membership, needed = check_may_amend(sending, room_id, "send", user, groups, now)
+    if needed is None:
+        return room, membership, None
+    standing = sending.standing
+    pause = 0 if outranks(rank_in(room, standing, groups), "member") else room.profile.slow_mode * 1000
+    if standing.spoke_at + pause > now:
+        wait = (standing.spoke_at + pause - now) / 1000
+        raise Refused("RATE_LIMITED", "This room is slow: wait before your next message", retry_after=wait)
+    return room, membership, replace(needed, pause=pause)
+
+
+def check_may_amend(
+    sending: Sending, room_id: str, action: Action, user: str, groups: Collection[str], now: int
+) -> tuple[Room, Membership, Needs | None]:
+    """The same for what else a member does with words: slow mode does not count it."""
     room = check_room_open(sending.rooms.get(room_id))
     standing = sending.standing
     if sending.membership is None or sending.membership.epoch != room.epoch:
         if room.profile.visibility == "hidden":
             check_visible("hidden", rank_in(room, standing, groups))
         raise Refused("NOT_A_MEMBER", "Join the room before you send to it")
-    needed = needs_of("send", room, user, groups)
+    needed = needs_of(action, room, user, groups)
     if needed is None:
         return room, sending.membership, None
     _check_not_banned(standing, now)
     if standing.muted_until > now:
         wait = (standing.muted_until - now) / 1000
         raise Refused("MUTED", "You are muted in this room", retry_after=wait)
-    as_rank = rank_in(room, standing, groups)
-    check_may("send", as_rank)
-    pause = 0 if outranks(as_rank, "member") else room.profile.slow_mode * 1000
-    if standing.spoke_at + pause > now:
-        wait = (standing.spoke_at + pause - now) / 1000
-        raise Refused("RATE_LIMITED", "This room is slow: wait before your next message", retry_after=wait)
-    return room, sending.membership, replace(needed, unmuted=True, pause=pause)
+    check_may(action, rank_in(room, standing, groups))
+    return room, sending.membership, replace(needed, unmuted=True)
 
 
 def check_may_join(

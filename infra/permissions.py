@@ -34,7 +34,8 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "message": {
         "connections": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
         "rooms": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
-        "messages": ("BatchGetItem", "Query", "PutItem", "ConditionCheckItem"),
+        # UpdateItem: what becomes of a message; DeleteItem: a reaction that is taken back.
+        "messages": ("BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
     },
     "publish": {
         # Of a service there is no connection; the read of all that a send depends on asks for one all the same.

@@ -69,6 +69,10 @@ class Stage:
     """What becomes of a message that can't be reviewed: `open` stores it, `closed` has its client send it again."""
     review_services: bool = False
     """Whether what servers publish is reviewed, too."""
+    edit_window: int = 0
+    """Seconds for which its sender may edit a message; 0: for as long as it is there. Moderators always may."""
+    delete_window: int = 0
+    """Seconds for which its sender may delete it; likewise."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 
@@ -131,6 +135,8 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "max_connections_per_user": (0, 1_000),
     "max_members": (0, 1_000_000),
     "retention_days": (0, 3_660),
+    "edit_window": (0, 366 * 86_400),
+    "delete_window": (0, 366 * 86_400),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),

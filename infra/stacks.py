@@ -97,6 +97,8 @@ class ServiceStack(Stack):
             max_members=stage.max_members,
             retention_days=stage.retention_days,
             trace=stage.trace,
+            edit_window=stage.edit_window,
+            delete_window=stage.delete_window,
             review=stage.review,
             review_words=stage.review_words,
             review_fails=stage.review_fails,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from domain.errors import Refused
 from domain.events import HistoryPage, encode_event
@@ -28,7 +28,10 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
     if request.before is not None and request.after is not None:
         raise Refused("BAD_REQUEST", "`before` and `after` exclude each other; give one of them")
     room = await (_audit if is_audit(request.room_id) else _own)(ports, caller, request.room_id)
-    if request.after is not None:
+    following: int | UnsetType
+    if request.thread is not None:
+        events, following = await _thread(ports, room, request, request.thread)
+    elif request.after is not None:
         entries = await _kept_after(ports, room, request.after, request.limit)
         events = fitting(room, entries)
         entries = entries[: len(events)]
@@ -78,6 +81,29 @@ async def _kept_after(ports: Ports, room: Room, after: int, limit: int) -> list[
         else:
             last = middle
     return kept(ports, room, await ports.store.entries(room.room, room.epoch, first - 1, **_page(limit)))
+
+
+async def _thread(
+    ports: Ports, room: Room, request: HistoryRequest, root: int
+) -> tuple[Sequence[bytes], int | UnsetType]:
+    """The events of a page of a thread, the message that began it before its replies, and the page that follows."""
+    limit, store = request.limit, ports.store
+    if request.after is not None:
+        begin = [root] if request.after < root else []
+        seqs = begin + await store.thread_after(room.room, room.epoch, root, request.after, limit + 1)
+        entries = kept(ports, room, await store.entries_at(room.room, room.epoch, seqs[:limit]))
+        events = fitting(room, entries)
+        more = len(events) < len(entries) or len(seqs) > limit
+        if not more:
+            return events, UNSET
+        return events, entries[len(events) - 1].seq if events else seqs[limit - 1]  # all of a page may have ended
+    before = room.head + 1 if request.before is None else request.before
+    begin = [root] if before > root else []
+    seqs = begin + await store.thread_before(room.room, room.epoch, root, before, limit + 1)
+    entries = kept(ports, room, await store.entries_at(room.room, room.epoch, seqs[-limit:]))
+    events = fitting(room, reversed(entries))[::-1]
+    more = len(events) < len(entries) or len(seqs) > limit
+    return events, entries[len(entries) - len(events)].seq if more and events else UNSET
 
 
 async def _own(ports: Ports, caller: Caller, room_id: str) -> Room:

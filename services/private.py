@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from domain.errors import Refused
 from domain.events import Ack
 from domain.ports import Ports
@@ -45,7 +47,11 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
         copy = body if request.client_id is None else {**body, "clientId": request.client_id}
         appends = [Append(inbox, _entry(inbox, caller, copy, now, caller.connection))]
         if theirs != own:
-            appends.append(Append(target, _entry(target, caller, body, now)))
+            # Each copy remembers where the other is, so that both become what is made of one.
+            appends = [
+                Append(inbox, replace(appends[0].entry, beside={"twin": target.head + 1})),
+                Append(target, replace(_entry(target, caller, body, now), beside={"twin": inbox.head + 1})),
+            ]
         ack = Ack(
             client_id=request.client_id,
             message_id=body["messageId"],

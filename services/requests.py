@@ -12,13 +12,16 @@ from domain.ports import Connections, Ports
 from domain.requests import (
     ChatMessage,
     CreateRoom,
+    DeleteMessage,
     DeleteRoom,
+    EditMessage,
     HistoryRequest,
     JoinRoom,
     LeaveRoom,
     ListMembers,
     ListRooms,
     Ping,
+    React,
     Reauth,
     Request,
     SendPrivateMessage,
@@ -27,6 +30,7 @@ from domain.requests import (
     parse_request,
     request_head,
 )
+from services.amends import delete_message, edit_message, react
 from services.caller import Caller
 from services.chat import send_chat
 from services.history import read_history
@@ -66,6 +70,9 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     UpdateRoom: update_room,
     DeleteRoom: delete_room,
     Reauth: reauthenticate,
+    EditMessage: edit_message,
+    DeleteMessage: delete_message,
+    React: react,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

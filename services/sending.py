@@ -22,6 +22,7 @@ from services.patience import Patience
 
 __all__ = [
     "BUSY_AFTER",
+    "ENVELOPE_ROOM",
     "RETRY_AFTER",
     "Draft",
     "Drafter",
@@ -48,6 +49,8 @@ class Draft:
     appends: Sequence[Append]
     sender: Sender
     reply: Event
+    rings: Sequence[Ring] = ()
+    """What to ring beside what is appended."""
 
 
 Drafter = Callable[[Sending, int], Awaitable[Draft]]
@@ -79,7 +82,8 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
         once = Once(
             digest=digest,
             reply=encode_event(drafted.reply).decode(),
-            rings=[it.ring for it in drafted.appends if not is_audit(it.read.room)],  # nobody is in there
+            # Nobody is in there.
+            rings=[*(it.ring for it in drafted.appends if not is_audit(it.read.room)), *drafted.rings],
             expires_at=now + ONCE_RETENTION_MS,
         )
         try:

@@ -6,7 +6,9 @@ Gateway's are base64.
 rooms: room/`meta`, room/`directory`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for
 each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of `#` tells these keys apart. The
 index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
-messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room can have.
+messages: room#epoch/seq is an entry, room#epoch/`~SEQ~USER~EMOJI` that the user has reacted so to the message there,
+room#epoch/`~ROOT#SEQ` that the entry at SEQ is in the thread that began at ROOT (`~` sorts behind all digits, and is in
+no id); `#once#USER`/clientId a once-row, whose leading `#` no room can have.
 
 `expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds.
 
@@ -32,6 +34,7 @@ from domain.rooms import (
     Membership,
     Once,
     Profile,
+    Reaction,
     Ring,
     Room,
     Shard,
@@ -46,11 +49,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DIRECTORY_ATTRIBUTES",
     "DIRECTORY_INDEX",
+    "LAST_SEQ",
     "MEMBER_ATTRIBUTES",
     "NO_ROLE",
     "TTL_ATTRIBUTE",
     "Item",
     "Key",
+    "beside_text",
+    "body_text",
     "connection_key",
     "connection_row",
     "directory_key",
@@ -69,6 +75,8 @@ __all__ = [
     "once_key",
     "once_row",
     "profile_text",
+    "reaction_key",
+    "reaction_row",
     "read_connection",
     "read_directory",
     "read_entry",
@@ -82,6 +90,9 @@ __all__ = [
     "seq_text",
     "shard_key",
     "standing_row",
+    "thread_row",
+    "thread_seq",
+    "thread_text",
     "tick_key",
     "tick_row",
     "time_to_live",
@@ -103,6 +114,9 @@ NO_ROLE = "-"
 """What stands for no role in a user row."""
 DUE_RETENTION_MS = 6 * 3600 * 1000
 """How long a due row outlives its minute: ticks that stood still for less find all that is due."""
+
+LAST_SEQ = 10**16 - 1
+"""No seq is above it."""
 
 _profiles = msgspec.json.Decoder(Profile)
 
@@ -136,6 +150,11 @@ def _key(pk: str, sk: str) -> Key:
 
 def _seconds(milliseconds: int) -> int:
     return -(-milliseconds // 1000)
+
+
+def _end(ends_at: int) -> int | None:
+    """The time-to-live of what is kept until then; None: it has none."""
+    return None if ends_at == FOREVER else _seconds(ends_at)
 
 
 def time_to_live(expires_at: int) -> int:
@@ -387,9 +406,10 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
             "type": entry.type,
             "at": entry.at,
             "sender": entry.sender,
-            "body": msgspec.json.encode(entry.body).decode(),
+            "body": body_text(entry),
+            "beside": beside_text(entry) if entry.beside else None,
             "origin": entry.origin,
-            TTL_ATTRIBUTE: None if entry.ends_at == FOREVER else _seconds(entry.ends_at),
+            TTL_ATTRIBUTE: _end(entry.ends_at),
         }
     )
 
@@ -404,8 +424,43 @@ def read_entry(item: Mapping[str, Any]) -> Entry:
         sender=row["sender"],
         body=body,
         origin=row.get("origin"),
+        beside=msgspec.json.decode(row["beside"]) if "beside" in row else {},
         ends_at=row[TTL_ATTRIBUTE] * 1000 if TTL_ATTRIBUTE in row else FOREVER,
     )
+
+
+def body_text(entry: Entry) -> str:
+    """An entry's body as it stands in its row."""
+    return msgspec.json.encode(entry.body).decode()
+
+
+def beside_text(entry: Entry) -> str:
+    """What is remembered beside it, likewise."""
+    return msgspec.json.encode(entry.beside).decode()
+
+
+def reaction_key(room: str, epoch: int, of: int, user: str, emoji: str) -> Key:
+    return _key(log_key(room, epoch), f"~{seq_text(of)}~{user}~{emoji}")
+
+
+def reaction_row(room: str, epoch: int, reaction: Reaction) -> Item:
+    return reaction_key(room, epoch, reaction.of, reaction.user, reaction.emoji) | values(
+        {TTL_ATTRIBUTE: _end(reaction.ends_at)}
+    )
+
+
+def thread_text(root: int, seq: int) -> str:
+    """The sort key of a reply's place in its thread."""
+    return f"~{seq_text(root)}#{seq_text(seq)}"
+
+
+def thread_row(room: str, epoch: int, root: int, entry: Entry) -> Item:
+    return _key(log_key(room, epoch), thread_text(root, entry.seq)) | values({TTL_ATTRIBUTE: _end(entry.ends_at)})
+
+
+def thread_seq(item: Mapping[str, Any]) -> int:
+    """Where the reply stands."""
+    return int(item["sk"]["S"].rpartition("#")[2])
 
 
 def once_key(user: str, client_id: str) -> Key:

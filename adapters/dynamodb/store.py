@@ -203,6 +203,7 @@ class DynamoStore(RoomStore):
                 )
                 for it in appends
             ),
+            *(write for it in appends for write in self._to_amend(it)),
             to_put(
                 self._messages,
                 rows.once_row(sender.user, client_id, once),
@@ -254,6 +255,26 @@ class DynamoStore(RoomStore):
         )
         return writes
 
+    def _to_amend(self, append: Append) -> list[TransactWriteItemTypeDef]:
+        """What becomes of earlier entries, as a part of a transaction. One that time took must not rise again."""
+        room, epoch = append.read.room, append.read.epoch
+        writes: list[TransactWriteItemTypeDef] = []
+        for it in append.amends:
+            more: dict[str, Any] = {"beside": rows.beside_text(it)} if it.beside else {}
+            update = "SET body = :body" + "".join(f", {name} = :{name}" for name in more)
+            key = rows.entry_key(room, epoch, it.seq)
+            there = "attribute_exists(pk)"
+            writes.append(to_update(self._messages, key, update, there, body=rows.body_text(it), **more))
+        if append.thread is not None:
+            writes.append(to_put(self._messages, rows.thread_row(room, epoch, append.thread, append.entry)))
+        reaction = append.reaction
+        if reaction is not None and reaction.given:
+            writes.append(to_put(self._messages, rows.reaction_row(room, epoch, reaction)))
+        elif reaction is not None:
+            key = rows.reaction_key(room, epoch, reaction.of, reaction.user, reaction.emoji)
+            writes.append(to_delete(self._messages, key))
+        return writes
+
     def _to_need(self, needs: Needs | None, now: int) -> list[TransactWriteItemTypeDef]:
         """What has to be so, as a part of a transaction."""
         if needs is None:
@@ -274,7 +295,7 @@ class DynamoStore(RoomStore):
         limit: int,
         max_bytes: int,
     ) -> list[Entry]:
-        last = 10**16 - 1 if upto is None else upto
+        last = rows.LAST_SEQ if upto is None else upto
         return await self._log(room, epoch, after + 1, last, limit, max_bytes, forward=True)
 
     async def entries_before(self, room: str, epoch: int, before: int, *, limit: int, max_bytes: int) -> list[Entry]:
@@ -305,6 +326,36 @@ class DynamoStore(RoomStore):
                 if len(result) == limit:
                     break
         return result
+
+    async def entries_at(self, room: str, epoch: int, seqs: Sequence[int]) -> list[Entry]:
+        keys = [(self._messages, rows.entry_key(room, epoch, it)) for it in dict.fromkeys(seqs)]
+        return [rows.read_entry(it) for it in await self._tables.get_many(keys) if it]
+
+    async def has_reacted(self, room: str, epoch: int, of: int, user: str, emoji: str) -> bool:
+        [row] = await self._tables.get_many([(self._messages, rows.reaction_key(room, epoch, of, user, emoji))])
+        return row is not None
+
+    async def thread_after(self, room: str, epoch: int, root: int, after: int, limit: int) -> list[int]:
+        return await self._thread(room, epoch, root, after + 1, rows.LAST_SEQ, limit, forward=True)
+
+    async def thread_before(self, room: str, epoch: int, root: int, before: int, limit: int) -> list[int]:
+        return (await self._thread(room, epoch, root, 0, before - 1, limit, forward=False))[::-1]
+
+    async def _thread(
+        self, room: str, epoch: int, root: int, first: int, last: int, limit: int, *, forward: bool
+    ) -> list[int]:
+        if first > last:
+            return []
+        items = await self._tables.page(
+            self._messages,
+            "pk = :log AND sk BETWEEN :first AND :last",
+            named(
+                log=rows.log_key(room, epoch), first=rows.thread_text(root, first), last=rows.thread_text(root, last)
+            ),
+            limit,
+            ScanIndexForward=forward,
+        )
+        return [rows.thread_seq(it) for it in items]
 
     # ---- connections and memberships
 

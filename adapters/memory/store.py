@@ -60,6 +60,9 @@ class MemoryStore(RoomStore):
         self._directory: dict[str, dict[str, Directory]] = defaultdict(dict)
         self._standings: dict[tuple[str, str], Standing] = {}
         self._entries: dict[tuple[str, int], dict[int, Entry]] = defaultdict(dict)
+        self._reactions: set[tuple[str, int, int, str, str]] = set()
+        """(room, epoch, seq, user, emoji)"""
+        self._threads: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         self._once: dict[tuple[str, str], Once] = {}
         self._connections: dict[str, Connection] = {}
         self._memberships: dict[str, dict[str, Membership]] = defaultdict(dict)
@@ -149,11 +152,14 @@ class MemoryStore(RoomStore):
             rows.append(("user", needs.room, needs.user))
         for it in appends:
             rows += [("meta", it.read.room), ("entry", it.read.room, it.read.epoch, it.entry.seq)]
+            rows += [("entry", it.read.room, it.read.epoch, amended.seq) for amended in it.amends]
         async with self._transaction(*rows):
             earlier = self._once.get((sender.user, client_id))
             for it in appends:
                 _require(self._rooms.get(it.read.room) == it.read, "the room has moved")
-                _require(it.entry.seq not in self._entries[it.read.room, it.read.epoch], "the entry exists")
+                log = self._entries[it.read.room, it.read.epoch]
+                _require(it.entry.seq not in log, "the entry exists")
+                _require(all(amended.seq in log for amended in it.amends), "an entry that it amends does not")
             _require(earlier is None or earlier.expires_at <= now, "the once-row exists")
             if membership is not None:
                 member = self._members[membership.key].get(sender.connection)
@@ -166,6 +172,7 @@ class MemoryStore(RoomStore):
             for it in appends:
                 self._put_room(it.after)
                 self._entries[it.read.room, it.read.epoch][it.entry.seq] = it.entry
+                self._amend(it)
             self._once[sender.user, client_id] = once
 
     async def entries(
@@ -189,6 +196,23 @@ class MemoryStore(RoomStore):
         log = self._entries[room, epoch]
         seqs = range(min(before - 1, next(reversed(log), 0)), 0, -1)
         return _cut((log[it] for it in seqs if it in log), limit, max_bytes)[::-1]
+
+    async def entries_at(self, room: str, epoch: int, seqs: Sequence[int]) -> list[Entry]:
+        await self._answer()
+        log = self._entries[room, epoch]
+        return [log[it] for it in dict.fromkeys(seqs) if it in log]
+
+    async def has_reacted(self, room: str, epoch: int, of: int, user: str, emoji: str) -> bool:
+        await self._answer()
+        return (room, epoch, of, user, emoji) in self._reactions
+
+    async def thread_after(self, room: str, epoch: int, root: int, after: int, limit: int) -> list[int]:
+        await self._answer()
+        return [it for it in self._threads[room, epoch, root] if it > after][:limit]
+
+    async def thread_before(self, room: str, epoch: int, root: int, before: int, limit: int) -> list[int]:
+        await self._answer()
+        return [it for it in self._threads[room, epoch, root] if it < before][-limit:]
 
     # ---- connections and memberships
 
@@ -413,6 +437,17 @@ class MemoryStore(RoomStore):
             self._directory[before.profile.parent].pop(room.room, None)
         if is_listed(room):
             self._directory[room.profile.parent][room.room] = listing_of(room)
+
+    def _amend(self, append: Append) -> None:
+        room, epoch, reaction = append.read.room, append.read.epoch, append.reaction
+        log = self._entries[room, epoch]
+        for it in append.amends:
+            log[it.seq] = replace(log[it.seq], body=it.body, beside=it.beside or log[it.seq].beside)
+        if append.thread is not None:
+            self._threads[room, epoch, append.thread].append(append.entry.seq)
+        if reaction is not None:
+            row = room, epoch, reaction.of, reaction.user, reaction.emoji
+            (self._reactions.add if reaction.given else self._reactions.discard)(row)
 
     def _put_join(self, member: Member, key: ShardKey) -> None:
         self._members[key][member.connection] = member

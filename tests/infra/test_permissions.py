@@ -27,7 +27,7 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
     "message": [
         ("GetItem BatchGetItem Query PutItem UpdateItem DeleteItem", "connections"),
         ("GetItem BatchGetItem Query PutItem UpdateItem DeleteItem ConditionCheckItem", "rooms"),
-        ("BatchGetItem Query PutItem ConditionCheckItem", "messages"),
+        ("BatchGetItem Query PutItem UpdateItem DeleteItem ConditionCheckItem", "messages"),
         ("Query", "rooms/index/directory"),
     ],
     "publish": [

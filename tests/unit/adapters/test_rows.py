@@ -27,7 +27,7 @@ from domain.rooms import (
 KEY = ShardKey("tea", 5, 0)
 MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3)
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
-ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=")
+ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=", beside={"edit": 3})
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
 ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"))
 STANDING = Standing("guest", banned_until=4, muted_until=1, kicked_at=2, spoke_at=3)
@@ -106,7 +106,8 @@ def test_a_later_releases_row_is_read(row: str) -> None:
         ("shard", "members", Shard(sent=1, members=0, version=3, census=4)),
         ("shard", "version", Shard(sent=1, members=2, version=0, census=4)),
         ("shard", "census", Shard(sent=1, members=2, version=3, census=0)),
-        ("entry", "origin", Entry(1, "chat", 2, "ada", {"message": "hello"}, origin=None)),
+        ("entry", "origin", replace(ENTRY, origin=None)),
+        ("entry", "beside", replace(ENTRY, beside={})),
         ("member", "v", MEMBER),
         ("entry", "v", ENTRY),
         ("once", "v", ONCE),

@@ -17,6 +17,7 @@ from domain.rooms import (
     Sending,
     Standing,
     check_may_act,
+    check_may_amend,
     check_may_join,
     check_may_send,
 )
@@ -32,9 +33,10 @@ OPEN_TO = {
     # What each may do, one by one, as the protocol's page says it.
     "stranger": set[str](),
     "guest": {"join"},
-    "member": {"join", "send"},
-    "moderator": {"join", "send", "read_audit", "set_role", "kick", "ban", "unban", "mute", "unmute"},
+    "member": {"join", "send", "edit_message", "delete_message", "react"},
+    "moderator": {"read_audit", "set_role", "kick", "ban", "unban", "mute", "unmute", "delete_any_message"},
 }
+OPEN_TO["moderator"] |= OPEN_TO["member"]
 OPEN_TO["owner"] = OPEN_TO["moderator"] | {"update_room", "delete_room"}
 OPEN_TO["admin"] = OPEN_TO["owner"]
 
@@ -67,7 +69,8 @@ def expected(
         return False
     if action not in OPEN_TO[who]:
         return False
-    against = {"join": {"banned", "kicked"}, "send": {"banned", "muted"}}.get(action, {"banned"})
+    writes = {it: {"banned", "muted"} for it in ("send", "edit_message", "react")}
+    against = {"join": {"banned", "kicked"}, **writes}.get(action, {"banned"})
     return state not in against
 
 
@@ -88,6 +91,8 @@ def test_every_cell(action: Action) -> None:
                 _, needed = check_may_join(found, standing, ANYBODY, groups, NOW)
             elif action == "send":
                 *_, needed = check_may_send(sending, "den", ANYBODY, groups, NOW)
+            elif action in {"edit_message", "react"}:
+                *_, needed = check_may_amend(sending, "den", action, ANYBODY, groups, NOW)
             else:
                 if found is None or found.status != "open":
                     raise Refused("ROOM_NOT_FOUND", "")

@@ -141,9 +141,10 @@ class Connection:
 
     # ---- requests. Each raises `RequestRefused`; one that is cancelled may be carried out all the same.
 
-    async def send(self, room: str, text: str) -> Ack:
-        """Say something in a room; returns when it is stored. Survives reconnects."""
-        return await self._reply(self._session.send(room, text, self._now()), Ack)
+    async def send(self, room: str, text: str, *, reply_to: int | None = None) -> Ack:
+        """Say something in a room, or answer the message at `reply_to`; returns when it is stored. Survives
+        reconnects."""
+        return await self._reply(self._session.send(room, text, self._now(), reply_to=reply_to), Ack)
 
     async def send_private(self, user: str, text: str) -> Ack:
         """Say something to one user; returns when it is stored, with `online`: whether they were there. Survives
@@ -159,10 +160,17 @@ class Connection:
         return await self._reply(self._session.leave(room, self._now()), Left)
 
     async def history(
-        self, room: str, *, before: int | None = None, after: int | None = None, limit: int = HISTORY_LIMIT
+        self,
+        room: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = HISTORY_LIMIT,
+        thread: int | None = None,
     ) -> Page:
-        """A page of a room's log: the newest entries, those `before` a seq, or those `after` one."""
-        client_id = self._session.history(room, self._now(), before=before, after=after, limit=limit)
+        """A page of a room's log: the newest entries, those `before` a seq, or those `after` one; or so of the thread
+        alone that the message at `thread` began."""
+        client_id = self._session.history(room, self._now(), before=before, after=after, limit=limit, thread=thread)
         page = await self._reply(client_id, HistoryPage)
         following = None if page.next is UNSET else page.next
         return Page([read_event(it) for it in page.entries], page.epoch, page.head, following)
@@ -190,8 +198,9 @@ class Connection:
             cursor = page.cursor
 
     async def ask(self, request: Request) -> Event:
-        """Make, change or end a room (`CreateRoom` …, which return what is settled), or do what its moderators do
-        (`Kick`, `Ban`, `SetRole` …, which return the `Ack`). Survives reconnects."""
+        """Make, change or end a room (`CreateRoom` …, which return what is settled), do what its moderators do
+        (`Kick`, `Ban`, `SetRole` …), or change messages (`EditMessage`, `DeleteMessage`, `React`), which return the
+        `Ack`. Survives reconnects."""
         client_id = self._session.ask(request, self._now())
         return await self._reply(client_id, Event)
 

@@ -52,9 +52,12 @@ from domain.events import (
     Kicked,
     Left,
     MemberList,
+    MessageDeleted,
+    MessageEdited,
     Muted,
     Pong,
     PrivateMessage,
+    Reacted,
     RoleSet,
     RoomChanged,
     RoomDeleted,
@@ -140,11 +143,11 @@ class Session:
 
     # ---- what the user asks for. Each returns the clientId that the reply will carry.
 
-    def send(self, room: str, text: str, now: float) -> str:
-        """Say something in a room. Raises `RequestRefused` if it can't fit into a frame."""
-        return self._outbox.ask(
-            ChatMessage(client_id=self._new_id(), room_id=room, message=text), now, line=self._line(room)
-        )
+    def send(self, room: str, text: str, now: float, *, reply_to: int | None = None) -> str:
+        """Say something in a room, or answer the message at `reply_to`. Raises `RequestRefused` if it can't fit into a
+        frame."""
+        request = ChatMessage(client_id=self._new_id(), room_id=room, message=text, reply_to=reply_to)
+        return self._outbox.ask(request, now, line=self._line(room))
 
     def send_private(self, target: str, text: str, now: float) -> str:
         """Say something to one user. Raises `RequestRefused` if it can't fit into a frame."""
@@ -161,10 +164,19 @@ class Session:
         return self._outbox.ask(LeaveRoom(client_id=self._new_id(), room_id=room), now, line=self._line(room))
 
     def history(
-        self, room: str, now: float, *, before: int | None = None, after: int | None = None, limit: int = HISTORY_LIMIT
+        self,
+        room: str,
+        now: float,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = HISTORY_LIMIT,
+        thread: int | None = None,
     ) -> str:
-        """A page of a room's log; it moves no cursor."""
-        request = HistoryRequest(client_id=self._new_id(), room_id=room, before=before, after=after, limit=limit)
+        """A page of a room's log, or of the thread that the message at `thread` began; it moves no cursor."""
+        request = HistoryRequest(
+            client_id=self._new_id(), room_id=room, before=before, after=after, limit=limit, thread=thread
+        )
         return self._outbox.ask(request, now)
 
     def list_rooms(self, now: float, *, parent: str = ROOT, cursor: str | None = None) -> str:
@@ -176,8 +188,8 @@ class Session:
         return self._outbox.ask(ListMembers(client_id=self._new_id(), room_id=room, cursor=cursor), now)
 
     def ask(self, request: Request, now: float) -> str:
-        """Anything else: what is done to rooms, and in them by their moderators. In the line of the room it is about,
-        so that it comes after what was said before."""
+        """Anything else: what becomes of messages, what is done to rooms, and in them by their moderators. In the line
+        of the room it is about, so that it comes after what was said before."""
         named = msgspec.structs.replace(request, client_id=self._new_id())
         room = getattr(request, "room_id", None)
         return self._outbox.ask(named, now, line=None if room is None else self._line(room))
@@ -359,7 +371,8 @@ class Session:
     def _acked(self, ack: Ack, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(ack.client_id, now)
         following = self._met(ack.room_id) if ack.room_id.startswith(_INBOX) else None
-        if following is None or (pending is None and self.dialect == "v1"):
+        # Of a message alone there is an own copy; what becomes of one is pushed to who asked for it, too.
+        if following is None or ack.message_id is UNSET or (pending is None and self.dialect == "v1"):
             return (ack,)
         released = following.pass_over(ack.epoch, ack.seq)
         self._catch_up(following, now)
@@ -603,4 +616,7 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     RoomList: Session._listed,
     MemberList: Session._listed,
     Error: Session._refused,
+    MessageEdited: Session._entry,
+    MessageDeleted: Session._entry,
+    Reacted: Session._entry,
 }

@@ -56,7 +56,7 @@ ERROR_CODES: Mapping[str, str] = {
     "UNKNOWN_TYPE": "there is no such request type",
     "EMPTY_MESSAGE": "the message holds nothing but white space",
     "REJECTED": "the deployment's review refused the message; `message` says why",
-    "TOO_LARGE": f"the message is longer than {MESSAGE_LIMIT // 1024} KB",
+    "TOO_LARGE": f"the message is longer than {MESSAGE_LIMIT // 1024} KB, or has as many reactions as it may have",
     "UNAUTHENTICATED": "the credential is missing or not accepted",
     "TOKEN_EXPIRED": "the token has expired; connect with a fresh one",
     "FORBIDDEN": "this user may not do that now",

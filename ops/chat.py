@@ -8,18 +8,25 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import UNSET
 
 from client.connection import Connection, connect
 from client.errors import ClientError, RequestRefused
 from client.events import Missed, Released
+from client.messages import Message, Messages
 from domain.events import (
     Banned,
     Chat,
     Error,
     Kicked,
+    MessageDeleted,
+    MessageEdited,
     Muted,
     PrivateMessage,
+    Reacted,
     RoleSet,
     RoomChanged,
     RoomDeleted,
@@ -31,7 +38,18 @@ from domain.events import (
     Welcome,
 )
 from domain.policy import ROLES, VISIBILITIES
-from domain.requests import Ban, CreateRoom, Kick, Mute, SetRole, Unban, Unmute
+from domain.requests import (
+    Ban,
+    CreateRoom,
+    DeleteMessage,
+    EditMessage,
+    Kick,
+    Mute,
+    React,
+    SetRole,
+    Unban,
+    Unmute,
+)
 
 __all__ = ["talk"]
 
@@ -47,6 +65,10 @@ TEXT or /chat TEXT  say it in the room you are in
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
 /history [N]        show its last messages
+/reply SEQ TEXT     answer a message; SEQ is the number that /history shows
+/edit SEQ TEXT      let a message of yours say something else
+/delete SEQ         take a message of yours away, or as a moderator anybody's
+/react SEQ EMOJI    react to a message; once more takes it back
 /create ROOM [KIND] make a room and go there; KIND: public, private or hidden
 /role USER ROLE     let USER into the room, or be more or less there: guest, member, moderator, owner, none
 /kick USER [WHY]    end USER's connections in the room
@@ -81,10 +103,14 @@ class _Terminal:
         self._user = ""
         self._counts: dict[str, int] = {}
         """Room → how many are in it, as last shown."""
+        self._messages = Messages()
+        self._reacted: set[tuple[str, int, str]] = set()
+        """(room, seq, emoji) of the user's own reactions that were seen, and not taken back."""
 
     async def listen(self) -> None:
         """Show what happens."""
         async for event in self._me.events():
+            self._messages.apply(event)
             line = self._line(event)
             if line is not None:
                 _show(line)
@@ -170,9 +196,41 @@ class _Terminal:
             page = await self._me.history(self._room, limit=int(count or HISTORY))
             for event in page.events:
                 if isinstance(event, Chat):
-                    _show(f"{event.seq:>5}  {event.sender_name}: {event.message}")
+                    _show(f"{event.seq:>5}  {_shown(event)}")
             if not page.events:
                 _show(f"* nothing has been said in {self._room} yet")
+
+    async def _reply(self, rest: str) -> None:
+        about = self._message(rest, "/reply SEQ TEXT")
+        if about is not None:
+            await self._me.send(about.room, about.rest, reply_to=about.seq)
+
+    async def _edit(self, rest: str) -> None:
+        about = self._message(rest, "/edit SEQ TEXT")
+        if about is not None:
+            await self._me.ask(EditMessage(room_id=about.room, seq=about.seq, message=about.rest))
+
+    async def _delete(self, rest: str) -> None:
+        about = self._message(f"{rest} -", "/delete SEQ")
+        if about is not None:
+            await self._me.ask(DeleteMessage(room_id=about.room, seq=about.seq))
+
+    async def _react(self, rest: str) -> None:
+        about = self._message(rest, "/react SEQ EMOJI")
+        if about is not None:
+            given = (about.room, about.seq, about.rest) in self._reacted
+            await self._me.ask(React(room_id=about.room, seq=about.seq, emoji=about.rest, remove=given))
+
+    def _message(self, rest: str, usage: str) -> _About | None:
+        """What a command is about; None, once the user was told, where that can't be read."""
+        seq, _, more = rest.partition(" ")
+        if self._room is None:
+            _show(NO_ROOM)
+        elif not (seq.isdecimal() and len(seq) <= 15 and more.strip()):
+            _show(f"! which message, and what? {usage}; /history shows the numbers")
+        else:
+            return _About(self._room, int(seq), more.strip())
+        return None
 
     async def _create(self, rest: str) -> None:
         room, _, kind = rest.partition(" ")
@@ -244,6 +302,23 @@ class _Terminal:
         who = f"you to {private.target_user_id}" if own else private.sender_name
         return f"(private) {who}: {private.message}"
 
+    def _edited(self, event: MessageEdited) -> str | None:
+        if event.message is UNSET or event.by == self._user:
+            return None
+        return f"* {self._place(event.room_id)}message {event.of} by {event.by} says now: {event.message}"
+
+    def _deleted_message(self, event: MessageDeleted) -> str:
+        return f"* {self._place(event.room_id)}message {event.of} was deleted (by {event.by})"
+
+    def _reacted_to(self, event: Reacted) -> str:
+        if event.user_id == self._user:
+            own = event.room_id, event.of, event.emoji
+            (self._reacted.discard if event.removed else self._reacted.add)(own)
+        message = self._messages.get(event.room_id, event.epoch, event.of)
+        about = f"message {event.of}" if message is None else f"message {event.of}, {_shown(message)}"
+        deed = "takes back" if event.removed else "reacts"
+        return f"* {self._place(event.room_id)}{event.user_id} {deed} {event.emoji} to {about}"
+
     def _came(self, event: UserJoined) -> str | None:
         return self._moved(event, "joined")
 
@@ -287,6 +362,23 @@ class _Terminal:
         return "" if room == self._room else f"[{room}] "
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    room: str
+    seq: int
+    rest: str
+
+
+def _shown(message: Message) -> str:
+    """A message as it is by now."""
+    if message.deleted_at is not UNSET:
+        return f"{message.sender_name}: (deleted by {message.deleted_by})"
+    answers = "" if not isinstance(message, Chat) or message.reply_to is UNSET else f"(to {message.reply_to}) "
+    edited = "" if message.edited_at is UNSET else " (edited)"
+    reactions = "" if message.reactions is UNSET else "".join(f"  {it.emoji} {it.count}" for it in message.reactions)
+    return f"{message.sender_name}: {answers}{message.message}{edited}{reactions}"
+
+
 async def _lines() -> AsyncIterator[str]:
     """The lines of standard input, whatever it is: only a thread can wait for a terminal, a pipe and a file alike."""
     loop = asyncio.get_running_loop()
@@ -321,6 +413,10 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/join": _Terminal._join,
     "/leave": _Terminal._leave,
     "/history": _Terminal._history,
+    "/reply": _Terminal._reply,
+    "/edit": _Terminal._edit,
+    "/delete": _Terminal._delete,
+    "/react": _Terminal._react,
     "/create": _Terminal._create,
     "/role": _Terminal._role,
     "/kick": _Terminal._kick,
@@ -342,4 +438,7 @@ _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
     Welcome: _Terminal._welcomed,
     Missed: _Terminal._missed,
     Error: _Terminal._refused,
+    MessageEdited: _Terminal._edited,
+    MessageDeleted: _Terminal._deleted_message,
+    Reacted: _Terminal._reacted_to,
 }

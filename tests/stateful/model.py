@@ -199,7 +199,23 @@ class Model:
         if refusal is not None:
             return refusal
         body = {it: request[it] for it in ("replyTo", "mentions") if it in request}
-        return self._store(socket, request, seen, {room: body | {"message": request["message"]}}, {})
+        return self._answer(socket, request, seen, room, body | {"message": request["message"]})
+
+    def _answer(self, socket: Socket, request: Mapping[str, Any], seen: Seen, room: str, body: Event) -> Event:
+        """In a thread, where it answers anything: the message that began it says so."""
+        log = self.rooms[room].log
+        reply_to = request.get("replyTo")
+        if reply_to is None:
+            return self._store(socket, request, seen, {room: body}, {})
+        if not 0 < reply_to <= len(log):
+            return refused("BAD_REQUEST")
+        thread = log[reply_to - 1]["data"].get("thread", reply_to)
+        reply = self._store(socket, request, seen, {room: body | {"thread": thread}}, {})
+        if reply["type"] == "ack":
+            root = log[thread - 1]["data"]
+            count = root.get("replies", {"count": 0})["count"] + 1
+            log[thread - 1] = event("chat", **root | {"replies": {"count": count, "lastSeq": len(log)}})
+        return reply
 
     def private_message(self, socket: Socket, request: Mapping[str, Any], seen: Seen) -> Event:
         if not request["message"].strip():

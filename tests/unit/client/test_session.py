@@ -345,11 +345,11 @@ def test_a_batch_is_taken_apart() -> None:
 def test_an_unknown_kind_of_entry_keeps_its_place() -> None:
     """A later version's durable event is ordered like a message; an ephemeral one passes."""
     talk = Talk()
-    assert list(talk.give("reaction", roomId="den", epoch=1, seq=2, emoji="x")) == []
+    assert list(talk.give("poll", roomId="den", epoch=1, seq=2, choice="x")) == []
     (first, second) = talk.session.receive(chat(1), talk.now)
     assert seqs_of([first]) == [1]
     assert isinstance(second, Opaque)
-    assert (second.type, second.seq, json.loads(bytes(second.data))["emoji"]) == ("reaction", 2, "x")
+    assert (second.type, second.seq, json.loads(bytes(second.data))["choice"]) == ("poll", 2, "x")
     (mood,) = talk.give("mood", roomId="den")
     assert isinstance(mood, Opaque)
 

@@ -274,10 +274,11 @@ async def test_up_serves_until_it_is_told_to_stop() -> None:
     assert process.stdout is not None
     addresses = json.loads(await process.stdout.readline())
     assert set(addresses) == {"ws", "management", "page", "cloud", "region"}
-    typed = "hello\n/history\n"
+    typed = "helo\n/edit 1 hello\n/react 1 👍\n/reply 1 yes\n/react x\n/reply 4 no\n/delete 5\n/history\n"
     status, out, err = await roomcast("chat", "--url", addresses["ws"], "--name", "Ada", typed=typed)
     assert (status, err) == (0, "")
-    assert "1  Ada: hello" in out
+    assert "    1  Ada: hello (edited)  👍 1\n    4  Ada: (to 1) yes\n    5  Ada: (deleted by " in out
+    assert "! which message, and what? /react SEQ EMOJI; /history shows the numbers" in out
     process.send_signal(signal.SIGTERM)
     out_bytes, _ = await process.communicate()
     assert (process.returncode, out_bytes) == (0, b"")

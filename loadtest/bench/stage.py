@@ -19,23 +19,20 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import uvloop
 
-from adapters.dynamodb import DynamoStore, rows
+from adapters.dynamodb import DynamoStore
 from adapters.dynamodb.rows import Item
-from adapters.runtime import SystemClock
 from adapters.settings import table_names
 from domain.lanes import LANES, override_lanes
 from domain.rates import RATES, override_rates
-from domain.rooms import Entry, Rules
+from domain.rooms import Rules
 from loadtest.bench.environ import ENVIRON
-from loadtest.bench.posters import TEXT
 from loadtest.bench.recipe import table_definition
-from loadtest.bench.seats import SeatingGateway, members_of, put_rows, seat
+from loadtest.bench.seats import SeatingGateway, fill_log, members_of, put_rows, seat
 from loadtest.children import Peer, parent, serve_parent, start
 from local.functions import Function
 from local.twin import PREFIX, Twin
@@ -51,7 +48,6 @@ RECIPE_SECONDS = 300.0
 """The longest that the recipe's worker may take: 5,000 posts of 10 ms, one after the other, and as much again."""
 RATE = "rate."
 """How the settings of rates begin."""
-SENDER = "archivist"
 RECIPE_TABLE = "recipe-connections"
 
 
@@ -94,7 +90,7 @@ class _Stage:
                 seated = await seat(self.twin.cloud.dynamodb, tables, room, newcomers, Rules().shard_limit)
                 answer = {"shards": seated.shards}
             case {"fill": room, "entries": entries}:
-                await self._fill(room, entries)
+                await fill_log(self.twin.cloud.dynamodb, table_names(PREFIX), room, entries)
             case {"tally": name}:
                 tally = self.twin.functions[name].tally
                 answer = {"calls": tally.calls, "units": tally.units}
@@ -127,19 +123,6 @@ class _Stage:
     @property
     def _gateway(self) -> SeatingGateway:
         return cast("SeatingGateway", self.twin.gateway)
-
-    async def _fill(self, room: str, entries: int) -> None:
-        dynamodb, tables = self.twin.cloud.dynamodb, table_names(PREFIX)
-        found = await DynamoStore(dynamodb, tables).room(room)
-        assert found is not None  # noqa: S101  # the bench is in it
-        now = SystemClock().now()
-        words = {"senderId": SENDER, "senderName": SENDER, "message": TEXT}
-        log = (
-            rows.entry_row(room, found.epoch, Entry(seq, "chat", now, SENDER, {"messageId": f"{seq:032x}", **words}))
-            for seq in range(1, entries + 1)
-        )
-        await put_rows(dynamodb, tables["messages"], log)
-        await put_rows(dynamodb, tables["rooms"], [rows.room_row(replace(found, head=entries))])
 
     async def _enrol(self, room: str) -> int:
         dynamodb = self.twin.cloud.dynamodb

@@ -34,6 +34,10 @@ class Messages:
         """The message as it is by now; None for one that did not come, or long ago."""
         return self._kept.get((room, epoch, seq))
 
+    def all(self) -> list[Message]:
+        """Those that are kept, in the order in which they came."""
+        return list(self._kept.values())
+
     def __len__(self) -> int:
         return len(self._kept)
 

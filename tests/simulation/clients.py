@@ -15,11 +15,13 @@ from msgspec import UNSET
 
 from client.backoff import Backoff
 from client.events import LogEvent, Released, is_gateway_error, read_event
+from client.messages import Messages
 from client.session import Dialect, Session
 from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, Welcome
 from domain.policy import ADMINS
 from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Unban, Unmute
 from domain.rooms import is_inbox
+from tests.simulation.amends import Asked
 from tests.simulation.sockets import Socket
 
 if TYPE_CHECKING:
@@ -97,8 +99,12 @@ class Client:
         """Room → (epoch, seq), in the order in which the user got them; (0, 0) where it was followed anew."""
         self.starting = False
         self.quits = False
-        self._service = service
-        self._draw = draw
+        self.service = service
+        self.draw = draw
+        self.asked: dict[str, Asked] = {}
+        """clientId → what it asked to become of messages."""
+        self.messages = Messages()
+        """What it was given, as it is by now."""
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self.session = Session(room, new_id=self._new_id, draw=draw, dialect=dialect, observe=self._observe)
@@ -118,40 +124,41 @@ class Client:
         self.starting = True
         self._open()
 
-    def send(self, room: str, text: str) -> None:
-        self._said(self.session.send(room, text, self._now), room, text)
+    def send(self, room: str, text: str, reply_to: int | None = None) -> None:
+        self._said(self.session.send(room, text, self.now, reply_to=reply_to), room, text)
 
     def send_private(self, target: str, text: str) -> None:
-        self._said(self.session.send_private(target, text, self._now), f"inbox#{self.name}", text)
+        self._said(self.session.send_private(target, text, self.now), f"inbox#{self.name}", text)
 
     def repeat(self) -> None:
         """Send the frame of something already acknowledged once more, as a network does that holds one back."""
         acked = [it for it in self.said.items() if it[1].ack is not None and not it[1].room.startswith("inbox#")]
         if acked and self.life is not None:
-            client_id, said = self._draw.choice(acked)
+            client_id, said = self.draw.choice(acked)
+            # Of an answer it says too little, and is refused.
             frame = f'{{"type":"chat","clientId":"{client_id}","roomId":"{said.room}","message":"{said.text}"}}'
-            self._service.request(self, self.life.socket, frame.encode())
+            self.service.request(self, self.life.socket, frame.encode())
 
     def join(self, room: str) -> None:
-        self.session.join(room, self._now)
+        self.session.join(room, self.now)
         self.flush()
 
     def leave(self, room: str) -> None:
-        self.session.leave(room, self._now)
+        self.session.leave(room, self.now)
         self.flush()
 
     def judge(self, what: str, room: str, user: str) -> None:
         """Kick, ban … a user."""
         request = _ACTS[what](room_id=room, user_id=user)
-        self.judged[self.session.ask(request, self._now)] = (what, room, user)
+        self.judged[self.session.ask(request, self.now)] = (what, room, user)
         self.flush()
 
     def end_room(self, room: str) -> None:
-        self.session.ask(DeleteRoom(room_id=room), self._now)
+        self.session.ask(DeleteRoom(room_id=room), self.now)
         self.flush()
 
     def make_room(self, room: str) -> None:
-        self.session.ask(CreateRoom(room_id=room), self._now)
+        self.session.ask(CreateRoom(room_id=room), self.now)
         self.flush()
 
     def typing(self, room: str) -> None:
@@ -159,7 +166,7 @@ class Client:
         self.flush()
 
     def ping(self) -> None:
-        self.session.ping(self._now)
+        self.session.ping(self.now)
         self.flush()
 
     def cut(self, *, silent: bool = False, returns: bool = True) -> None:
@@ -167,12 +174,12 @@ class Client:
         if self.life is None:
             return
         socket = self.life.socket
-        self._service.note("cut", socket.id, "silent" if silent else "")
+        self.service.note("cut", socket.id, "silent" if silent else "")
         if silent:
             socket.silent = True
-            self._service.later_lost(socket)
+            self.service.later_lost(socket)
         else:
-            self._service.lost(socket)
+            self.service.lost(socket)
         self.quits |= not returns
         self._ended()
 
@@ -202,7 +209,7 @@ class Client:
     def opened(self, socket: Socket, room: str) -> None:
         """The handshake is over."""
         self.lives.append(Life(socket, self.name, self.dialect, self._before))
-        self.session.connected(self._now, room)
+        self.session.connected(self.now, room)
         self.flush()
 
     def refused(self, status: int) -> None:
@@ -217,7 +224,7 @@ class Client:
             return
         for frame in self.session.frames():
             self._note_move(life, frame)
-            self._service.request(self, life.socket, frame)
+            self.service.request(self, life.socket, frame)
         if self._alarm is not None:
             self._alarm.cancel()
         due = self.session.due()
@@ -227,7 +234,7 @@ class Client:
     # ---- private
 
     @property
-    def _now(self) -> float:
+    def now(self) -> float:
         return self._loop.time()
 
     def _new_id(self) -> str:
@@ -241,8 +248,8 @@ class Client:
         room = self._backoff.room
         connection = f"{self.name}.{next(self._numbers)}"
         box: list[Socket] = []
-        self._before = self._service.heads()
-        socket = self._service.handshake(
+        self._before = self.service.heads()
+        socket = self.service.handshake(
             self, connection, room, lambda frame: self._receive(box[0], frame), lambda: self._closed(box[0])
         )
         box.append(socket)
@@ -263,7 +270,7 @@ class Client:
         if self.dialect == "recipe":
             for room in self.released:
                 self.released[room].append((0, 0))
-        self._backoff = Backoff(self.session.entrances, self._draw)
+        self._backoff = Backoff(self.session.entrances, self.draw)
         self._reopen()
 
     def _receive(self, socket: Socket, frame: bytes) -> None:
@@ -278,21 +285,21 @@ class Client:
             left = read_event(frame)
             assert isinstance(left, Left)
             if left.room_id in life.leaving:
-                life.left[left.room_id] = self._service.clock.now()
+                life.left[left.room_id] = self.service.clock.now()
             else:
                 life.doubtful.add(left.room_id)
         elif is_gateway_error(frame):
             life.doubtful |= set(life.begun)  # what it was that failed, and whether it will be done, nobody says
-        self._take(self.session.receive(frame, self._now))
+        self._take(self.session.receive(frame, self.now))
         self.flush()
 
     def _tick(self) -> None:
         if self.life is None:
             return
-        if self.session.stale(self._now):
+        if self.session.stale(self.now):
             self.cut()
             return
-        self._take(self.session.tick(self._now))
+        self._take(self.session.tick(self.now))
         self.flush()
 
     def _observe(self, event: LogEvent, asked_for: bool) -> None:
@@ -303,7 +310,7 @@ class Client:
             life.leaked.append((event.room_id, event.seq))
         if life is not None and not asked_for:
             life.pushed.append(came)
-            self._service.note("pushed", life.socket.id, *came)
+            self.service.note("pushed", life.socket.id, *came)
 
     def _take(self, released: Sequence[Released]) -> None:
         life = self.life
@@ -311,21 +318,24 @@ class Client:
             match event:
                 case Logged() if getattr(event, "client_id", UNSET) is UNSET or isinstance(event, PrivateMessage):
                     self.released[event.room_id].append((event.epoch, event.seq))
+                    self.messages.apply(event)
                 case Welcome() if life is not None:
                     life.welcomed = True
                     if not life.moved:
                         life.begun.setdefault(event.room_id, (event.epoch, event.head))
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
                 case Left() if life is not None:
-                    self._service.note("left", life.socket.id, event.room_id)
+                    self.service.note("left", life.socket.id, event.room_id)
                     self.released[event.room_id].append((0, 0))
                 case Ack():
                     said = self.said.get(event.client_id or "")
                     if said is not None:
                         said.ack = event
+                    if event.client_id in self.asked:
+                        self.asked[event.client_id].ack = event
                     judged = self.judged.pop(event.client_id or "", None)
                     if judged is not None:
-                        self._service.removed(*judged)
+                        self.service.removed(*judged)
                 case Error():
                     self._was_refused(event, life)
                 case _:
@@ -350,7 +360,7 @@ class Client:
             life.leaving.discard(room)
         elif b'"type":"unban"' in frame:
             request = json.loads(frame)
-            self._service.let_in(request["roomId"], request["userId"])
+            self.service.let_in(request["roomId"], request["userId"])
         elif b'"type":"leave_room"' in frame:
             room = json.loads(frame)["roomId"]
             life.begun.pop(room, None)

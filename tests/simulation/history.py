@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from domain.rooms import Entry, Room, ShardKey, is_inbox
+from tests.simulation.amends import amended, is_message, texts
 from tests.simulation.clients import Client, Life
 from tests.simulation.service import Service
 
@@ -66,6 +67,8 @@ async def check(
     found += _dead_letters(service, poisoned)
     found += await _rows(service, clients, stored)
     found += _quotas(service)
+    logs = {name: it.logs for name, it in stored.items()}
+    found += [Violation("I15", it) for it in amended(service, clients, logs)]
     return found
 
 
@@ -94,32 +97,46 @@ def _logs(stored: Mapping[str, _Stored]) -> Iterator[Violation]:
         if any(sorted(log) != list(range(1, len(log) + 1)) for log in it.logs.values()):
             yield Violation("I1", f"{name} holds, by epochs, {[sorted(log) for log in it.logs.values()]}")
         entries = [entry for log in it.logs.values() for entry in log.values()]
-        said = Counter((entry.sender, entry.body["message"]) for entry in entries if "message" in entry.body)
+        said = Counter((entry.sender, entry.body["message"]) for entry in entries if is_message(entry))
         for (sender, text), times in said.items():
-            if times > 1:
+            if text and times > 1:
                 yield Violation("I3", f"{name} holds {text!r} by {sender} {times} times")
 
 
 def _acknowledged(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
     for client in clients.values():
+        for client_id, asked in client.asked.items():
+            place = asked.ack
+            if place is not None and place.seq not in stored[place.room_id].logs.get(place.epoch, {}):
+                yield Violation("I2", f"{client_id} was acknowledged as {place.room_id} {place.seq}")
         for client_id, said in client.said.items():
             if said.ack is None:
                 continue
             ack = said.ack
             kept = stored.get(ack.room_id)
             entry = kept.logs.get(ack.epoch, {}).get(ack.seq) if kept is not None else None
-            if entry is None or (entry.body.get("message"), entry.body.get("messageId")) != (said.text, ack.message_id):
+            # What becomes of its text is looked at with I15.
+            changed = entry is not None and not {"editedAt", "deletedAt"}.isdisjoint(entry.body)
+            if (
+                entry is None
+                or entry.body.get("messageId") != ack.message_id
+                or (not changed and entry.body.get("message") != said.text)
+            ):
                 yield Violation("I2", f"{client_id} was acknowledged as {ack.room_id} {ack.seq}: there is {entry}")
 
 
 def _received(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> Iterator[Violation]:
+    others = texts(clients)
+    first = {str(it.ack.message_id): it.text for one in clients.values() for it in one.said.values() if it.ack}
     for client in clients.values():
         for (room, epoch, seq), bodies in client.bodies.items():
             entry = stored[room].logs.get(epoch, {}).get(seq) if room in stored else None
-            kept = None
-            if entry is not None and "message" in entry.body:
-                kept = (entry.body.get("messageId"), entry.sender, entry.body.get("message"))
-            if any(it != kept for it in bodies):
+            kept: set[object] = {None}
+            if entry is not None and is_message(entry):
+                name = entry.body["messageId"]
+                words = {entry.body["message"], first.get(name), *others.get(name, ())}
+                kept = {(name, entry.sender, it) for it in words}
+            if not kept.issuperset(bodies):
                 yield Violation("I4", f"{client.name} got {bodies} as {room} {seq}, which is {kept}")
 
 
@@ -155,12 +172,9 @@ def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[s
 def _promised(kept: _Stored, clients: Mapping[str, Client]) -> int:
     """The last seq that its room must hear of without more being said: behind it stand only entries that were never
     acknowledged, by users who quit before they could send them again, which would have rung."""
-    acked = {
-        said.ack.seq
-        for it in clients.values()
-        for said in it.said.values()
-        if said.ack and said.ack.room_id == kept.room.room and said.ack.epoch == kept.room.epoch
-    }
+    acks = [it.ack for one in clients.values() for it in one.said.values()]
+    acks += [it.ack for one in clients.values() for it in one.asked.values()]
+    acked = {it.seq for it in acks if it and (it.room_id, it.epoch) == (kept.room.room, kept.room.epoch)}
     return max((seq for seq, it in kept.log.items() if seq in acked or not clients[it.sender].quits), default=0)
 
 
@@ -172,7 +186,11 @@ def _released(client: Client, stored: Mapping[str, _Stored]) -> Iterator[Violati
             if seq == 0 or next_seq == 0 or epoch != next_epoch:
                 continue
             between = range(seq + 1, next_seq)
-            own = kept is not None and is_inbox(room) and all(kept.log[it].sender == client.name for it in between)
+            own = (
+                kept is not None
+                and is_inbox(room)
+                and all(kept.log[it].sender == client.name and is_message(kept.log[it]) for it in between)
+            )
             if next_seq <= seq or (between and not own and client.dialect == "v1"):
                 yield Violation("I5", f"{client.name} was given {room} {next_seq} after {seq}")
 

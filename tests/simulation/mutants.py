@@ -457,4 +457,47 @@ MUTANTS: Sequence[Mutant] = (
         ("client.session:Session._left", "pending.ours", "pending is not None and pending.ours"),
         ("client.session:Session._joined", "self._leave_unwanted(joined.room_id, now)", "pass"),
     ),
+    # ---- what becomes of messages
+    _mutant(
+        "a message is read before its room",
+        "I15",
+        "amends",
+        (
+            "services.amends:_copies",
+            "copies += [_Copy(room, it) for it in await ports.store.entries_at(name, room.epoch, [seq])]",
+            "found = await ports.store.entries_at(name, room.epoch, [seq])\n"
+            "        room = await ports.store.room(name) or room\n"
+            "        copies += [_Copy(room, it) for it in found]",
+        ),
+    ),
+    _mutant(
+        "an edit leaves the text of the one before",
+        "I15",
+        "amends",
+        ("services.amends:_silenced", "return [replace(it, body=silenced(it.body)) for it in found]", "return []"),
+    ),
+    _mutant(
+        "a reaction counts however often it is given",
+        "I15",
+        "amends",
+        ("services.amends:react", "if given == await", "if False and given == await"),
+    ),
+    _mutant(
+        "the other copy of a private message stays as it was",
+        "I15",
+        "amends",
+        ("services.amends:_copies", 'seq = copies[0].message.beside.get("twin", 0)', "break"),
+    ),
+    _mutant(
+        "the client forgets edits that it has been given",
+        "I15",
+        "amends",
+        ("client.messages:_changed", "message=event.message, edited_at=event.sent_at", "edited_at=event.sent_at"),
+    ),
+    _mutant(
+        "the client takes the ack of an edit for an own copy",
+        "I5 I15",
+        "amends",
+        ("client.session:Session._acked", " or ack.message_id is UNSET", ""),
+    ),
 )

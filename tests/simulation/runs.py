@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from domain.rooms import ShardKey
+from tests.simulation.amends import amend
 from tests.simulation.chaos import LONGEST_PAUSE, Rates
 from tests.simulation.clients import Client
 from tests.simulation.history import LAST_WORD, Violation, check
@@ -149,6 +150,8 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
                 client.life.socket.broken = action.does == "broken"
         case "vanish":
             client.cut(silent=True)
+        case "amend" if started:
+            amend(client, *action.of)
         case "cut" | "quit" | "ping" | "repeat" if started:
             getattr(client, action.does)()
         case "send" | "send_private" | "join" | "leave" | "typing" | "judge" | "end_room" | "make_room" if started:

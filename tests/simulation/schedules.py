@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from client.session import Dialect
 from domain.lanes import LANES, Lane
 from domain.rooms import Rules
+from tests.simulation.amends import AMENDS
 from tests.simulation.chaos import Rates
 
 __all__ = ["WORKLOADS", "Action", "Schedule", "Workload", "draw_schedule"]
@@ -93,6 +94,8 @@ class Workload:
     """At most so many kicks, bans and mutes, by the first client, who rules all rooms."""
     ended: int = 0
     """At most so many times a room is deleted, and made anew a while later."""
+    amended: int = 0
+    """At most so many edits, deletions, reactions and answers; the first client may delete anybody's messages."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -129,6 +132,9 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "anew": Workload(clients=(3, 6), rooms=2, seconds=(4, 20), judged=2, ended=3, moves=6, messages=(8, 20)),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
+    "amends": Workload(
+        clients=(3, 5), seconds=(3, 15), messages=(3, 8), private=4, moves=1, amended=40, fault_level=2, lives_matter=2
+    ),
 }
 
 
@@ -156,7 +162,7 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         not_after=kind.not_after,
         plan_above=draw.choice((2, 10)),
         hasty=kind.hasty,
-        ruled=kind.judged > 0,
+        ruled=kind.judged > 0 or kind.amended > 0,
     )
 
 
@@ -242,6 +248,8 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         at, room = script.moment(), draw.choice(rooms)
         script.add(at, "end_room", room, client=names[0])
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
+    for number in range(draw.randint(kind.amended // 3, kind.amended) if kind.amended else 0):
+        script.add(script.moment() + 0.5, "amend", draw.choice(AMENDS), f"a{number}")
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 

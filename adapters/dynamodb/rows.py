@@ -3,9 +3,9 @@
 connections: connectionId/`#` is the connection, connectionId/room its membership; `due#MINUTE#BUCKET`/connectionId a
 lease that ends in that minute, `tick#BUCKET`/`#` the last minute that is done. No connection id has a `#`: API
 Gateway's are base64.
-rooms: room/`meta`, room/`directory`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for
-each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of `#` tells these keys apart. The
-index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
+rooms: room/`meta`, room/`directory`, room/`user#USER`, room/`read#USER`; room#epoch#shard/`shard`, and
+room#epoch#shard/connectionId for each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of
+`#` tells these keys apart. The index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
 messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room can have.
 
 `expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds.
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from domain.marks import Mark
 from domain.rooms import (
     ENTRY_RETENTION_MS,
     Connection,
@@ -61,6 +62,7 @@ __all__ = [
     "entry_key",
     "entry_row",
     "log_key",
+    "mark_key",
     "member_key",
     "member_row",
     "membership_key",
@@ -72,6 +74,7 @@ __all__ = [
     "read_connection",
     "read_directory",
     "read_entry",
+    "read_mark",
     "read_member",
     "read_membership",
     "read_once",
@@ -246,6 +249,7 @@ def room_row(room: Room) -> Item:
             "shards": room.shards,
             "status": room.status,
             "profile": profile_text(room.profile),
+            "messages": room.messages,
         }
     )
 
@@ -271,6 +275,7 @@ def read_room(item: Mapping[str, Any]) -> Room:
         status=row["status"],
         growing_at=row.get("growingAt", 0),
         profile=_profiles.decode(row["profile"]) if "profile" in row else Profile(),
+        messages=row.get("messages", 0),
     )
 
 
@@ -319,6 +324,15 @@ def read_standing(item: Mapping[str, Any]) -> Standing:
         kicked_at=row.get("kickedAt", 0),
         spoke_at=row.get("spokeAt", 0),
     )
+
+
+def mark_key(room: str, user: str) -> Key:
+    return _key(room, f"read#{user}")
+
+
+def read_mark(item: Mapping[str, Any]) -> Mark:
+    row = _plain(item)
+    return Mark(row["epoch"], row["seq"], row["nth"])
 
 
 def shard_key(key: ShardKey) -> Key:
@@ -389,6 +403,7 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
             "sender": entry.sender,
             "body": msgspec.json.encode(entry.body).decode(),
             "origin": entry.origin,
+            "nth": entry.nth,
             TTL_ATTRIBUTE: _seconds(entry.at + ENTRY_RETENTION_MS),
         }
     )
@@ -397,7 +412,7 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
 def read_entry(item: Mapping[str, Any]) -> Entry:
     row = _plain(item)
     body = msgspec.json.decode(row["body"])
-    return Entry(int(row["sk"]), row["type"], row["at"], row["sender"], body, row.get("origin"))
+    return Entry(int(row["sk"]), row["type"], row["at"], row["sender"], body, row.get("origin"), row.get("nth", 0))
 
 
 def once_key(user: str, client_id: str) -> Key:

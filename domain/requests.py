@@ -29,6 +29,7 @@ __all__ = [
     "LeaveRoom",
     "ListMembers",
     "ListRooms",
+    "MarkRead",
     "Mute",
     "Ping",
     "Reauth",
@@ -199,6 +200,14 @@ class Reauth(Request, frozen=True, kw_only=True, tag="reauth"):
     token: Annotated[str, Meta(max_length=TOKEN_LIMIT)]
 
 
+class MarkRead(Request, frozen=True, kw_only=True, tag="read"):
+    """The user has read a room, or their inbox, up to `seq` (of the `epoch` given, if one is)."""
+
+    room_id: RoomRef
+    seq: Seq
+    epoch: Seq | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -249,6 +258,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(Mute, "ack", "muted"),
         RequestType(Unmute, "ack", "unmuted"),
         RequestType(Reauth, "reauthenticated"),
+        RequestType(MarkRead, "read", "read"),
     )
 }
 

@@ -387,7 +387,7 @@ class Session:
 
     def _read(self, read: UserRead, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(read.client_id or None, now)
-        if read.user_id != self.user:
+        if pending is None and read.user_id != self.user:
             return (read,)
         if pending is not None and pending.ours:
             self._reading.answered(read.room_id)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from domain.rooms import Entry, Room, ShardKey, is_inbox
 from tests.simulation.clients import Client, Life
+from tests.simulation.marks import marks_at_fault
 from tests.simulation.service import Service
 
 __all__ = ["DEAD_POSTS", "LAST_WORD", "Violation", "check"]
@@ -66,6 +67,8 @@ async def check(
     found += _dead_letters(service, poisoned)
     found += await _rows(service, clients, stored)
     found += _quotas(service)
+    kept = {name: (it.room, it.logs) for name, it in stored.items()}
+    found += [Violation("I15", it) for it in marks_at_fault(service, clients, kept)]
     return found
 
 

@@ -93,6 +93,8 @@ class Workload:
     """At most so many kicks, bans and mutes, by the first client, who rules all rooms."""
     ended: int = 0
     """At most so many times a room is deleted, and made anew a while later."""
+    marks: int = 0
+    """At most so many read marks, in rooms and inboxes; half of them as several devices at once would set them."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -128,6 +130,20 @@ WORKLOADS: Mapping[str, Workload] = {
         clients=(3, 6), rooms=2, seconds=(4, 40), judged=10, moves=8, messages=(10, 30), recipe=0.15, lives_matter=2
     ),
     "anew": Workload(clients=(3, 6), rooms=2, seconds=(4, 20), judged=2, ended=3, moves=6, messages=(8, 20)),
+    "marks": Workload(
+        clients=(3, 5),
+        rooms=2,
+        seconds=(2, 6),
+        messages=(15, 40),
+        private=8,
+        judged=3,
+        moves=2,
+        cuts=2,
+        bursts=True,
+        marks=40,
+        recipe=0.15,
+        lives_matter=2,
+    ),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
 }
 
@@ -242,6 +258,8 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         at, room = script.moment(), draw.choice(rooms)
         script.add(at, "end_room", room, client=names[0])
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
+    for _ in range(draw.randint(0, kind.marks)):
+        script.add(script.moment(), draw.choice(("mark", "mark_at_once")), draw.choice((*rooms, *rooms, "inbox")))
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 

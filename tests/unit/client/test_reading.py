@@ -114,6 +114,18 @@ def test_a_mark_survives_a_reconnect() -> None:
     assert seqs(talk.asked()) == [6]
 
 
+def test_a_mark_is_answered_before_the_welcome_has_come() -> None:
+    """Who says who we are comes last: what answers us is ours all the same."""
+    talk = Talk(head=None)
+    talk.session.join("attic", talk.now)
+    talk.give("joined", clientId="id-1", roomId="attic", epoch=1, head=9, recovered=False, events=[])
+    talk.session.read("attic", 4, talk.now)
+    talk.session.read("attic", 6, talk.now)
+    talk.asked()
+    assert len(marked(talk, 4, "id-2", room="attic")) == 1
+    assert seqs(talk.asked()) == [6]
+
+
 def test_a_message_stays_in_its_place() -> None:
     """A mark stands in the room's line like anything else."""
     talk = Talk(head=9)

@@ -50,6 +50,12 @@ class Reading:
             self._wanted.pop(room, None)
         return True
 
+    def lost(self) -> None:
+        """No answer will come to any; what was under way is wanted again."""
+        asked, self._asked = self._asked, {}
+        for room, place in asked.items():
+            self.want(room, place)
+
     def forget(self, room: str) -> None:
         """Want nothing of the room."""
         self._wanted.pop(room, None)

@@ -19,8 +19,9 @@
    a room that is followed, or is refused its history as no member, or does not find it in a `pong`, joins it again
    with `since`.
 9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
-10. Of a room's read marks one is under way at a time, in the room's line; the next one is the highest that was asked
-   for meanwhile. The user's own mark is released when it rises, whichever device has raised it.
+10. Of a room's read marks one is under way at a time; the next one is the highest that was asked for meanwhile. They
+   stand in nobody's way, but wait for the room's join. The user's own mark is released when it rises, whichever device
+   has raised it.
 
 With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
 ordered among themselves, and a connection begins where its `welcome` says, but never behind the one before.
@@ -248,6 +249,7 @@ class Session:
     def disconnected(self) -> Sequence[Released]:
         """The connection has ended; returns what will not be completed any more."""
         self._outbox.disconnected()
+        self._reading.lost()
         self._left_at.clear()
         self._ping_due = self._welcome_due = self._stale_at = self._ask_due = math.inf
         followed = [*self._rooms.values(), *self._inboxes()]
@@ -313,6 +315,7 @@ class Session:
             for following in (*self._rooms.values(), *self._inboxes()):
                 if following.behind:
                     self._fill(following, now)
+                self._mark(following.room, now)
         return released
 
     # ---- events
@@ -356,6 +359,7 @@ class Session:
             self._inbox, self._reading = None, Reading()
         if welcome.inbox.read:
             self._reading.stands(inbox, (welcome.inbox.epoch, welcome.inbox.read))
+        self._mark(welcome.room_id, now)
         return [*released, *self._placed(inbox, welcome.inbox.epoch, welcome.inbox.seq, now)]
 
     def _beacon(self, head: Head, now: float) -> Sequence[Released]:
@@ -482,8 +486,8 @@ class Session:
         self._reading.answered(room)
         if error.code == "NOT_A_MEMBER" and room in self._rooms:
             self._reading.want(room, (request.epoch or 0, request.seq))
+            self._ask_due = min(self._ask_due, now + self._draw.uniform(*ASK_AFTER))
             self._rejoin(room, now)
-            self._mark(room, now)
             return ()
         self._reading.forget(room)
         return (error,) if following is not None and following.epoch == request.epoch else ()
@@ -540,11 +544,13 @@ class Session:
 
     def _mark(self, room: str, now: float) -> None:
         """Tell the service how far the room is read, if that is wanted and nothing of it is under way."""
+        if not self._outbox.open or self._joining(room):
+            return
         place = self._reading.begin(room)
         if place is not None:
             epoch, seq = place
             request = MarkRead(client_id=self._new_id(), room_id=room, seq=seq, epoch=epoch)
-            self._outbox.ask(request, now, line=self._line(room), ours=True)
+            self._outbox.ask(request, now, ours=True)
 
     def _line(self, room: str) -> str:
         """Where a room's requests stand. A connection in the recipe's dialect is in one room, so one move waits for
@@ -580,6 +586,7 @@ class Session:
         released = following.place(epoch, head)
         if following.behind:
             self._fill(following, now)
+        self._mark(room, now)
         return released
 
     def _catch_up(self, following: Following, now: float) -> None:

@@ -59,7 +59,7 @@ RATES: Mapping[str, Rate] = {
     "members": Rate(5, 50),
     OTHER: Rate(10, 100),
     # A client marks a room that it shows once a second; who comes back marks fifty at once. Each is told to a room.
-    "read": Rate(3, 100),
+    "read": Rate(5, 100),
 }
 """Row → how often. Types are counted for each user. None of it is met by a person, or by a client that comes back."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from client.events import Released
 from client.outbox import REPLY_WITHIN, TRIES
+from client.session import Dialect
 from domain.events import Error, UserRead
 from tests.unit.client.test_session import GATEWAY_ERROR, Talk
 
@@ -101,7 +102,7 @@ def test_a_mark_is_sent_until_it_is_answered(code: str | None) -> None:
 
 
 def test_a_mark_survives_a_reconnect() -> None:
-    """The room is joined first; what was wanted meanwhile goes out after it."""
+    """The room is joined first; then the highest that was wanted goes out."""
     talk = Talk(head=9)
     talk.session.read("den", 4, talk.now)
     talk.session.read("den", 6, talk.now)
@@ -109,9 +110,29 @@ def test_a_mark_survives_a_reconnect() -> None:
     (join,) = talk.reconnect()
     assert join["type"] == "join_room"
     talk.give("joined", clientId=join["clientId"], roomId="den", epoch=1, head=9, recovered=True, events=[])
-    assert seqs(talk.asked()) == [4]
-    marked(talk, 4, "id-1")
     assert seqs(talk.asked()) == [6]
+
+
+@pytest.mark.parametrize("dialect", ["v1", "recipe"])
+def test_what_is_read_while_there_is_no_connection(dialect: Dialect) -> None:
+    """It is said when there is one again: of the inbox once the welcome has come, of a room once it is joined."""
+    talk = Talk(dialect, head=9)
+    talk.session.read("inbox#u", 0, talk.now)
+    talk.session.read("den", 4, talk.now)
+    talk.asked()
+    if dialect == "v1":
+        talk.session.disconnected()
+        talk.session.read("den", 6, talk.now)
+        talk.session.read("inbox#u", 0, talk.now)
+        talk.session.connected(talk.now)
+        (join,) = talk.asked()
+        talk.give("joined", clientId=join["clientId"], roomId="den", epoch=1, head=9, recovered=True, events=[])
+        assert seqs(talk.asked()) == [6]
+    else:
+        talk.reconnect()
+    talk.welcome(9)
+    room, seq = ("inbox#u", 0) if dialect == "v1" else ("den", 4)
+    assert (room, seq) in [(it["roomId"], it["seq"]) for it in talk.asked() if it["type"] == "read"]
 
 
 def test_a_mark_is_answered_before_the_welcome_has_come() -> None:
@@ -126,13 +147,25 @@ def test_a_mark_is_answered_before_the_welcome_has_come() -> None:
     assert seqs(talk.asked()) == [6]
 
 
-def test_a_message_stays_in_its_place() -> None:
-    """A mark stands in the room's line like anything else."""
+def test_nothing_waits_for_a_mark() -> None:
+    """Not even one that is refused for a while; and it waits for no message."""
     talk = Talk(head=9)
+    talk.session.read("den", 8, talk.now)
     talk.session.send("den", "hello", talk.now)
-    talk.session.read("den", 9, talk.now)
+    assert [it["type"] for it in talk.asked()] == ["read", "chat"]
+    refused(talk, "id-1", "RATE_LIMITED")
+    talk.give("ack", clientId="id-2", messageId="m", roomId="den", epoch=1, seq=10)
+    talk.session.send("den", "again", talk.now)
     assert talk.ask()["type"] == "chat"
-    talk.give("ack", clientId="id-1", messageId="m", roomId="den", epoch=1, seq=10)
+
+
+def test_a_mark_waits_for_the_join() -> None:
+    """Of a room that is joined once more it is said when that is answered."""
+    talk = Talk(head=9)
+    talk.session.join("den", talk.now)
+    talk.session.read("den", 9, talk.now)
+    assert talk.ask()["type"] == "join_room"
+    talk.give("joined", clientId="id-1", roomId="den", epoch=1, head=9, recovered=False, events=[])
     assert seqs(talk.asked()) == [9]
 
 
@@ -153,9 +186,8 @@ def test_a_room_that_was_left_is_not_marked() -> None:
     talk = Talk(head=9)
     talk.session.leave("den", talk.now)
     talk.session.read("den", 4, talk.now)
-    leave = talk.ask()
+    leave, mark = talk.asked()
     talk.give("left", clientId=leave["clientId"], roomId="den")
-    mark = talk.ask()
     assert list(refused(talk, mark["clientId"], "NOT_A_MEMBER")) == []
     talk.session.read("den", 5, talk.now)
     talk.session.read("nowhere", 5, talk.now)

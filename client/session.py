@@ -102,6 +102,7 @@ LATE_ENTRIES = 60.0
 whose worker has died."""
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
+_NOT_THERE = frozenset({"NOT_A_MEMBER", "ROOM_NOT_FOUND"})
 _INBOX = "inbox#"
 _MOVES = "#"
 """The line of the recipe's dialect. `#` is in no room's id."""
@@ -359,7 +360,6 @@ class Session:
             self._inbox, self._reading = None, Reading()
         if welcome.inbox.read:
             self._reading.stands(inbox, (welcome.inbox.epoch, welcome.inbox.read))
-        self._mark(welcome.room_id, now)
         return [*released, *self._placed(inbox, welcome.inbox.epoch, welcome.inbox.seq, now)]
 
     def _beacon(self, head: Head, now: float) -> Sequence[Released]:
@@ -490,7 +490,8 @@ class Session:
             self._rejoin(room, now)
             return ()
         self._reading.forget(room)
-        return (error,) if following is not None and following.epoch == request.epoch else ()
+        here = following is not None and following.epoch == request.epoch
+        return (error,) if here and error.code not in _NOT_THERE else ()
 
     def _without_history(self, request: HistoryRequest, error: Error, now: float) -> Sequence[Released]:
         """What is missing is not to be had: released is what came after it, unless it may yet come."""
@@ -576,6 +577,7 @@ class Session:
             return ()
         released = following.place(epoch, head)
         self._catch_up(following, now)
+        self._mark(room, now)
         return released
 
     def _placed(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:

@@ -113,6 +113,19 @@ def test_a_mark_survives_a_reconnect() -> None:
     assert seqs(talk.asked()) == [6]
 
 
+def test_the_inbox_is_marked_where_no_welcome_comes() -> None:
+    """A `pong` says as well that it is there."""
+    talk = Talk(head=9)
+    talk.session.disconnected()
+    talk.session.read("inbox#u", 0, talk.now)
+    talk.session.connected(talk.now)
+    talk.asked()
+    talk.session.ping(talk.now)
+    ping = talk.ask()
+    talk.give("pong", clientId=ping["clientId"], time=1, heads={"inbox#u": {"epoch": 1, "seq": 0}})
+    assert [(it["roomId"], it["seq"]) for it in talk.asked() if it["type"] == "read"] == [("inbox#u", 0)]
+
+
 @pytest.mark.parametrize("dialect", ["v1", "recipe"])
 def test_what_is_read_while_there_is_no_connection(dialect: Dialect) -> None:
     """It is said when there is one again: of the inbox once the welcome has come, of a room once it is joined."""

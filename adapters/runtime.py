@@ -15,7 +15,7 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoStore
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
@@ -106,6 +106,7 @@ class Runtime:
                 draw=draw,
                 limiter=RateLimiter(settings.rates),
                 identity=self.identity(),
+                marks=DynamoMarks(dynamodb, settings.tables),
             )
         return self._ports
 

@@ -209,6 +209,12 @@ class Connection:
         self._session.typing(room)
         self._kick.set()
 
+    def read(self, room: str, seq: int) -> None:
+        """Say that the user has read a room that is followed, or the inbox (`inbox#USER`), up to `seq`. Survives
+        reconnects; of many the highest is sent. `UserRead` among the events says what stands."""
+        self._session.read(room, seq, self._now())
+        self._kick.set()
+
     async def ping(self) -> Pong:
         """Ask where the rooms are; what was lost comes through `events` soon after."""
         return await self._reply(self._session.ping(self._now()), Pong)

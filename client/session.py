@@ -19,6 +19,9 @@
    a room that is followed, or is refused its history as no member, or does not find it in a `pong`, joins it again
    with `since`.
 9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
+10. Of a room's read marks one is under way at a time; the next one is the highest that was asked for meanwhile. They
+   stand in nobody's way, but wait for the room's join. The user's own mark is released when it rises, whichever device
+   has raised it.
 
 With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
 ordered among themselves, and a connection begins where its `welcome` says, but never behind the one before.
@@ -39,6 +42,7 @@ from msgspec import UNSET, Raw
 from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
 from client.following import UNPLACED, Following
 from client.outbox import LONG_WAIT, RETRYABLE, Outbox, Pending
+from client.reading import Reading
 from domain.events import (
     Ack,
     Banned,
@@ -64,6 +68,7 @@ from domain.events import (
     RoomList,
     Unbanned,
     Unmuted,
+    UserRead,
     Welcome,
 )
 from domain.protocol import HISTORY_LIMIT, ROOT
@@ -74,6 +79,7 @@ from domain.requests import (
     LeaveRoom,
     ListMembers,
     ListRooms,
+    MarkRead,
     Ping,
     Request,
     SendPrivateMessage,
@@ -99,6 +105,7 @@ LATE_ENTRIES = 60.0
 whose worker has died."""
 FALLBACK_ROOM = "general"
 """Where a connection may enter when no room that is followed lets it in."""
+_NOT_THERE = frozenset({"NOT_A_MEMBER", "ROOM_NOT_FOUND"})
 _INBOX = "inbox#"
 _MOVES = "#"
 """The line of the recipe's dialect. `#` is in no room's id."""
@@ -129,6 +136,7 @@ class Session:
         self._rooms: dict[str, Following] = {}
         self._inbox: Following | None = None
         self._outbox = Outbox(draw)
+        self._reading = Reading()
         self._had: dict[str, tuple[int, int]] = {}
         """Room → the (epoch, seq) that its user was at when a connection of the recipe's ended."""
         self._left_at: dict[str, float] = {}
@@ -202,6 +210,14 @@ class Session:
         cursors = {it.room: it.cursor for it in rooms} if known else None
         return self._outbox.ask(Ping(client_id=self._new_id(), cursors=cursors), now, ours=ours)
 
+    def read(self, room: str, seq: int, now: float) -> None:
+        """The user has read a room that is followed, or the inbox, up to `seq`. As often as one likes: what is no news
+        is not sent. `UserRead` among the events says what stands, also when another device has said more."""
+        following = self._following(room)
+        if following is not None and following.placed:
+            self._reading.want(room, (following.epoch, seq))
+            self._mark(room, now)
+
     def typing(self, room: str) -> None:
         """The user is writing. Nothing answers, and nothing is said while there is no connection."""
         self._outbox.tell(Typing(room_id=room))
@@ -246,6 +262,7 @@ class Session:
     def disconnected(self) -> Sequence[Released]:
         """The connection has ended; returns what will not be completed any more."""
         self._outbox.disconnected()
+        self._reading.lost()
         self._left_at.clear()
         self._ping_due = self._welcome_due = self._stale_at = self._ask_due = math.inf
         followed = [*self._rooms.values(), *self._inboxes()]
@@ -311,6 +328,7 @@ class Session:
             for following in (*self._rooms.values(), *self._inboxes()):
                 if following.behind:
                     self._fill(following, now)
+                self._mark(following.room, now)
         return released
 
     # ---- events
@@ -351,7 +369,9 @@ class Session:
         if self._inbox is not None and self._inbox.room != inbox:
             # We are somebody else now, as anonymous users are after a reconnect.
             released += self._inbox.surrender()
-            self._inbox = None
+            self._inbox, self._reading = None, Reading()
+        if welcome.inbox.read:
+            self._reading.stands(inbox, (welcome.inbox.epoch, welcome.inbox.read))
         return [*released, *self._placed(inbox, welcome.inbox.epoch, welcome.inbox.seq, now)]
 
     def _beacon(self, head: Head, now: float) -> Sequence[Released]:
@@ -381,6 +401,16 @@ class Session:
     def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
+
+    def _read(self, read: UserRead, now: float) -> Sequence[Released]:
+        pending = self._outbox.finish(read.client_id or None, now)
+        if pending is None and read.user_id != self.user:
+            return (read,)
+        if pending is not None and pending.ours:
+            self._reading.answered(read.room_id)
+        news = self._reading.stands(read.room_id, (read.epoch, read.seq))
+        self._mark(read.room_id, now)
+        return (read,) if news or (pending is not None and not pending.ours) else ()
 
     def _settled(self, event: RoomChanged | RoomDeleted, now: float) -> Sequence[Released]:
         """The reply to who did it; the same is an entry of the room's log, for all that are in it."""
@@ -458,7 +488,22 @@ class Session:
             return (error,)
         if not pending.ours:
             return (error,)
+        if isinstance(request, MarkRead):
+            return self._without_mark(request, error, now)
         return self._without_history(request, error, now) if isinstance(request, HistoryRequest) else ()
+
+    def _without_mark(self, request: MarkRead, error: Error, now: float) -> Sequence[Released]:
+        """The room can't be marked; whoever is no member of a room that they follow joins it again first."""
+        room, following = request.room_id, self._following(request.room_id)
+        self._reading.answered(room)
+        if error.code == "NOT_A_MEMBER" and room in self._rooms:
+            self._reading.want(room, (request.epoch or 0, request.seq))
+            self._ask_due = min(self._ask_due, now + self._draw.uniform(*ASK_AFTER))
+            self._rejoin(room, now)
+            return ()
+        self._reading.forget(room)
+        here = following is not None and following.epoch == request.epoch
+        return (error,) if here and error.code not in _NOT_THERE else ()
 
     def _without_history(self, request: HistoryRequest, error: Error, now: float) -> Sequence[Released]:
         """What is missing is not to be had: released is what came after it, unless it may yet come."""
@@ -510,6 +555,16 @@ class Session:
             and self._outbox.waiting(event.client_id) is not None
         )
 
+    def _mark(self, room: str, now: float) -> None:
+        """Tell the service how far the room is read, if that is wanted and nothing of it is under way."""
+        if not self._outbox.open or self._joining(room):
+            return
+        place = self._reading.begin(room)
+        if place is not None:
+            epoch, seq = place
+            request = MarkRead(client_id=self._new_id(), room_id=room, seq=seq, epoch=epoch)
+            self._outbox.ask(request, now, ours=True)
+
     def _line(self, room: str) -> str:
         """Where a room's requests stand. A connection in the recipe's dialect is in one room, so one move waits for
         another."""
@@ -534,6 +589,7 @@ class Session:
             return ()
         released = following.place(epoch, head)
         self._catch_up(following, now)
+        self._mark(room, now)
         return released
 
     def _placed(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
@@ -544,6 +600,7 @@ class Session:
         released = following.place(epoch, head)
         if following.behind:
             self._fill(following, now)
+        self._mark(room, now)
         return released
 
     def _catch_up(self, following: Following, now: float) -> None:
@@ -619,4 +676,5 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     MessageEdited: Session._entry,
     MessageDeleted: Session._entry,
     Reacted: Session._entry,
+    UserRead: Session._read,
 }

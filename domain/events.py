@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "Head",
     "HistoryPage",
+    "InboxHead",
     "Joined",
     "Kicked",
     "Left",
@@ -50,6 +51,7 @@ __all__ = [
     "Unmuted",
     "UserJoined",
     "UserLeft",
+    "UserRead",
     "UserTyping",
     "Welcome",
     "encode_event",
@@ -68,6 +70,15 @@ class RoomHead(Struct, frozen=True, kw_only=True):
 
     epoch: int
     seq: int
+
+
+class InboxHead(RoomHead, frozen=True, kw_only=True):
+    """Where a user's inbox is, and how far they have read it."""
+
+    read: int = 0
+    """The seq up to which they have; 0 for nothing."""
+    unread: int = 0
+    """Private messages behind that."""
 
 
 class Logged(Event, frozen=True, kw_only=True):
@@ -91,7 +102,7 @@ class Welcome(Event, frozen=True, kw_only=True):
     protocol: int
     epoch: int
     head: int
-    inbox: RoomHead
+    inbox: InboxHead
     """Where the user's inbox, the room `inbox#USER`, stands."""
     reconnect_at: int
     """When to open the next socket, in milliseconds since 1970: a while before this one is cut."""
@@ -380,6 +391,10 @@ class RoomSummary(Struct, frozen=True, kw_only=True, rename="camel"):
     visibility: str
     parent: str
     head: int
+    read: int | UnsetType = UNSET
+    """The seq up to which the user has read it; as `unread` unset where they never said so."""
+    unread: int | UnsetType = UNSET
+    """Messages behind that."""
 
 
 class RoomList(Event, frozen=True, kw_only=True):
@@ -415,6 +430,23 @@ class Reauthenticated(Event, frozen=True, kw_only=True):
     client_id: str | None = None
     reconnect_at: int
     """As in the welcome, in place of what that said."""
+
+
+class UserRead(Event, frozen=True, kw_only=True):
+    """A user has read a room up to a seq: the reply to who said so, a notice to their other devices, and a receipt to
+    the others in a small room."""
+
+    type = "read"
+    client_id: str | UnsetType = UNSET
+    """In the reply."""
+    room_id: str
+    user_id: str
+    epoch: int
+    seq: int
+    unread: int | UnsetType = UNSET
+    """How many messages of the room are behind that; for the user alone."""
+    timestamp: int
+    sent_at: int
 
 
 class Head(Event, frozen=True, kw_only=True):
@@ -478,6 +510,7 @@ EVENTS: Mapping[str, type[Event]] = {
         MessageEdited,
         MessageDeleted,
         Reacted,
+        UserRead,
     )
 }
 

@@ -146,6 +146,8 @@ class Arrived(_Job, frozen=True, kw_only=True, tag="arrived"):
     head: int
     inbox_epoch: int
     inbox_head: int
+    inbox_messages: int = 0
+    """How many of the inbox's entries are messages; not said by a release before."""
     reconnect_at: int
     tell_others: bool
     """Whether the room is small enough to be told."""

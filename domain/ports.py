@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
 from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
+from domain.marks import Mark
 from domain.policy import Needs
 from domain.rates import RateLimiter
 from domain.rooms import (
@@ -39,6 +40,7 @@ __all__ = [
     "Connections",
     "Handshake",
     "Identity",
+    "Marks",
     "Ports",
     "Principal",
     "Review",
@@ -417,6 +419,19 @@ class Review(Protocol):
         ...
 
 
+class Marks(Protocol):
+    """How far users have read rooms. A mark belongs to one life (epoch) of its room, and never goes back."""
+
+    async def mark(self, room: str, user: str, mark: Mark) -> Mark:
+        """Move the user's mark of the room on to `mark`, unless it is there or further on already, by (epoch, seq). The
+        mark that stands afterwards, whoever has set it."""
+        ...
+
+    async def marks(self, rooms: Sequence[str], user: str) -> dict[str, Mark]:
+        """The user's marks of up to 100 rooms; those without one are left out."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The world, handed to every use case. Who posts to sockets is handed `Connections` beside it."""
@@ -432,3 +447,5 @@ class Ports:
     review: Review | None = None
     identity: Identity | None = None
     """None where nobody's credential can be told, as in the workers' tests."""
+    _: KW_ONLY
+    marks: Marks

@@ -61,6 +61,8 @@ RATES: Mapping[str, Rate] = {
     "edit_message": Rate(5, 50),
     "react": Rate(5, 50),
     OTHER: Rate(10, 100),
+    # A client marks a room that it shows once a second; who comes back marks fifty at once. Each is told to a room.
+    "read": Rate(5, 100),
 }
 """Row → how often. Types are counted for each user. None of it is met by a person, or by a client that comes back."""
 

@@ -43,6 +43,7 @@ __all__ = [
     "LeaveRoom",
     "ListMembers",
     "ListRooms",
+    "MarkRead",
     "Mute",
     "Ping",
     "React",
@@ -244,6 +245,14 @@ class React(_AboutMessage, frozen=True, kw_only=True, tag="react"):
     remove: bool = False
 
 
+class MarkRead(Request, frozen=True, kw_only=True, tag="read"):
+    """The user has read a room, or their inbox, up to `seq` (of the `epoch` given, if one is)."""
+
+    room_id: RoomRef
+    seq: Seq
+    epoch: Seq | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -297,6 +306,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(EditMessage, "ack", "message_edited"),
         RequestType(DeleteMessage, "ack", "message_deleted"),
         RequestType(React, "ack", "reaction"),
+        RequestType(MarkRead, "read", "read"),
     )
 }
 

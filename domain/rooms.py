@@ -68,6 +68,7 @@ __all__ = [
     "is_audit",
     "is_inbox",
     "is_listed",
+    "is_message",
     "is_small",
     "is_stranger",
     "lease_end",
@@ -98,6 +99,8 @@ KICK_MARK_MS = 10_000
 _AUDIT = "audit#"
 FOREVER = 2**53 - 1
 """The end of a ban without an end."""
+_MESSAGES = frozenset({"chat", "private_message"})
+"""The types of entries that are counted as messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,8 @@ class Room:
     growing_at: int = 0
     """When a join began to double the shards; 0 while none has."""
     profile: Profile = Profile()
+    messages: int = 0
+    """How many of the entries so far are messages; see `is_message`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,9 @@ class Entry:
     holds a text; of a private one, `twin`: the seq of the other copy."""
     ends_at: int = FOREVER
     """Until when it is kept."""
+    nth: int = field(default=0, compare=False)
+    """How many messages there are up to here, this one included. The store's to set, as `Append.stored` says; 0 in an
+    entry from before they were counted. It says where the entry stands, not what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +339,13 @@ class Append:
             head=self.entry.seq,
             profile=self.profile or self.read.profile,
             status="deleted" if self.deletes else self.read.status,
+            messages=self.read.messages + is_message(self.read.room, self.entry),
         )
+
+    @property
+    def stored(self) -> Entry:
+        """The entry as it is kept."""
+        return replace(self.entry, nth=self.after.messages)
 
     @property
     def ring(self) -> Ring:
@@ -405,6 +419,12 @@ def inbox_of(user: str) -> str:
 def is_inbox(room: str) -> bool:
     """Whether the room is somebody's inbox."""
     return room.startswith("inbox#")
+
+
+def is_message(room: str, entry: Entry) -> bool:
+    """Whether the entry is something to read: edits, roles and the like are not, nor is in an inbox the owner's copy of
+    what they wrote themselves."""
+    return entry.type in _MESSAGES and room != inbox_of(entry.sender)
 
 
 def audit_of(room: str) -> str:

@@ -93,8 +93,8 @@ class RoomShape:
         )
 
     def welcoming(self, jobs_per_batch: float = 1) -> Usage:
-        """The `arrived` job, and the welcome that it posts."""
-        return Usage(posts=1, reads=1) + batch_of(1 / jobs_per_batch, fifo=False)
+        """The `arrived` job, and the welcome that it posts: to the member row, with the mark of the inbox."""
+        return Usage(posts=1, reads=2) + batch_of(1 / jobs_per_batch, fifo=False)
 
     def telling(self, listeners: float, jobs: float = 0) -> Usage:
         """An ephemeral event for a shard that has so many members, one of whom it is about; `jobs`: of its own."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from client.connection import Connection, connect
+from client.connection import Connection, Page, connect
 from client.errors import ClientError, RequestRefused
 from client.events import Missed, Released
 from client.messages import Message, Messages
@@ -56,11 +56,13 @@ __all__ = ["talk"]
 ANSWER_WITHIN = 10.0
 """Seconds before the user is told that an answer takes its time."""
 HISTORY = 20
-"""Entries that /history shows."""
+"""Entries that /history and /inbox show."""
+MARK_EVERY = 1.0
+"""Seconds between two times that the service is told what has been read."""
 HELP = """\
 TEXT or /chat TEXT  say it in the room you are in
 /private USER TEXT  say it to one user
-/rooms              list the rooms, and how many are in each
+/rooms              list the rooms, how many are in each, and what you have not read
 /members            list who is in the room you are in
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
@@ -69,6 +71,7 @@ TEXT or /chat TEXT  say it in the room you are in
 /edit SEQ TEXT      let a message of yours say something else
 /delete SEQ         take a message of yours away, or as a moderator anybody's
 /react SEQ EMOJI    react to a message; once more takes it back
+/inbox [N]          show the last private messages
 /create ROOM [KIND] make a room and go there; KIND: public, private or hidden
 /role USER ROLE     let USER into the room, or be more or less there: guest, member, moderator, owner, none
 /kick USER [WHY]    end USER's connections in the room
@@ -87,7 +90,7 @@ def talk(*, url: str, room: str, user: str | None, name: str | None, token: str 
 async def _talk(connection: Connection, room: str) -> None:
     async with connection as me:
         terminal = _Terminal(me, room)
-        tasks = {asyncio.create_task(terminal.listen()), asyncio.create_task(terminal.obey(_lines()))}
+        tasks = {asyncio.create_task(it) for it in (terminal.listen(), terminal.obey(_lines()), terminal.mark())}
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -106,6 +109,11 @@ class _Terminal:
         self._messages = Messages()
         self._reacted: set[tuple[str, int, str]] = set()
         """(room, seq, emoji) of the user's own reactions that were seen, and not taken back."""
+        self._shown: dict[str, int] = {}
+        """Room → the seq up to which it was shown since the service was told."""
+        self._shows = asyncio.Event()
+        self._unseen = 0
+        """Private messages from before, which only /inbox shows: until then the inbox is not marked."""
 
     async def listen(self) -> None:
         """Show what happens."""
@@ -114,6 +122,16 @@ class _Terminal:
             line = self._line(event)
             if line is not None:
                 _show(line)
+
+    async def mark(self) -> None:
+        """Say that what was shown is read: at once, and then once a second."""
+        while True:
+            await self._shows.wait()
+            self._shows.clear()
+            shown, self._shown = self._shown, {}
+            for room, seq in shown.items():
+                self._me.read(room, seq)
+            await asyncio.sleep(MARK_EVERY)
 
     async def obey(self, lines: AsyncIterator[str]) -> None:
         """Do what the user types, one after the other, until /quit or the end of the input."""
@@ -159,7 +177,8 @@ class _Terminal:
         rooms = await self._me.rooms()
         for it in rooms:
             title = f"  {it.title}" if it.title != it.room_id else ""
-            _show(f"* {it.room_id}: {it.active_users} here{title}")
+            unread = f", {it.unread} unread" if it.unread else ""
+            _show(f"* {it.room_id}: {it.active_users} here{unread}{title}")
         if not rooms:
             _show("* there are no rooms")
 
@@ -190,15 +209,32 @@ class _Terminal:
     async def _history(self, count: str) -> None:
         if self._room is None:
             _show(NO_ROOM)
-        elif count and not (count.isdecimal() and 1 <= int(count) <= 100):
-            _show("! /history takes a number from 1 to 100")
-        else:
-            page = await self._me.history(self._room, limit=int(count or HISTORY))
-            for event in page.events:
-                if isinstance(event, Chat):
-                    _show(f"{event.seq:>5}  {_shown(event)}")
-            if not page.events:
-                _show(f"* nothing has been said in {self._room} yet")
+            return
+        page = await self._page("/history", self._room, count)
+        if page is not None and not page.events:
+            _show(f"* nothing has been said in {self._room} yet")
+
+    async def _inbox(self, count: str) -> None:
+        page = await self._page("/inbox", f"inbox#{self._user}", count)
+        if page is None:
+            return
+        self._unseen = 0
+        if not page.events:
+            _show("* nobody has written to you yet")
+
+    async def _page(self, command: str, room: str, count: str) -> Page | None:
+        """Show the last messages of a room, or of the inbox; None where that is not what was asked for."""
+        if count and not (count.isdecimal() and 1 <= int(count) <= 100):
+            _show(f"! {command} takes a number from 1 to 100")
+            return None
+        page = await self._me.history(room, limit=int(count or HISTORY))
+        for event in page.events:
+            if isinstance(event, Chat):
+                _show(f"{event.seq:>5}  {_shown(event)}")
+            elif isinstance(event, PrivateMessage):
+                _show(f"{event.seq:>5}  {self._whispered(event)}")
+        self._has_shown(room, page.head)
+        return page
 
     async def _reply(self, rest: str) -> None:
         about = self._message(rest, "/reply SEQ TEXT")
@@ -292,9 +328,20 @@ class _Terminal:
         line = _LINES.get(type(event))
         return line(self, event) if line is not None else None
 
+    def _has_shown(self, room: str, seq: int) -> None:
+        if seq > self._shown.get(room, 0):
+            self._shown[room] = seq
+            self._shows.set()
+
     def _chatted(self, chat: Chat) -> str | None:
+        self._has_shown(chat.room_id, chat.seq)
         own = chat.sender_id == self._user
         return None if own else f"{self._place(chat.room_id)}{chat.sender_name}: {chat.message}"
+
+    def _came_in(self, private: PrivateMessage) -> str:
+        if not self._unseen:
+            self._has_shown(private.room_id, private.seq)
+        return self._whispered(private)
 
     def _whispered(self, private: PrivateMessage) -> str:
         # What this terminal sent does not come back: an own message is from another device.
@@ -348,9 +395,12 @@ class _Terminal:
         return f"* {self._place(stats.room_id)}{stats.active_users} are here"
 
     def _welcomed(self, welcome: Welcome) -> str | None:
-        first = not self._user
-        self._user = welcome.user_id
-        return f"* {welcome.message} You are {welcome.user_id}; /help lists the commands." if first else None
+        if self._user:
+            return None
+        self._user, self._unseen = welcome.user_id, welcome.inbox.unread
+        messages = "message" if self._unseen == 1 else "messages"
+        waiting = f" {self._unseen} unread private {messages}: /inbox." if self._unseen else ""
+        return f"* {welcome.message} You are {welcome.user_id}; /help lists the commands.{waiting}"
 
     def _missed(self, missed: Missed) -> str:
         return f"* messages {missed.first} to {missed.last} of {missed.room_id} are lost"
@@ -417,6 +467,7 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/edit": _Terminal._edit,
     "/delete": _Terminal._delete,
     "/react": _Terminal._react,
+    "/inbox": _Terminal._inbox,
     "/create": _Terminal._create,
     "/role": _Terminal._role,
     "/kick": _Terminal._kick,
@@ -428,7 +479,7 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
 }
 _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
     Chat: _Terminal._chatted,
-    PrivateMessage: _Terminal._whispered,
+    PrivateMessage: _Terminal._came_in,
     UserJoined: _Terminal._came,
     UserLeft: _Terminal._went,
     RoomStats: _Terminal._counted,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from domain.errors import PostFailed
-from domain.events import RoomHead, RoomStats, UserJoined, Welcome, encode_event
+from domain.events import InboxHead, RoomStats, UserJoined, Welcome, encode_event
 from domain.fanout import NOTICE_MS, WELCOME_MS, Arrived, Notice, Outcome, Stats, pack
+from domain.marks import unread
 from domain.ports import Ports
-from domain.rooms import Member, ShardKey
+from domain.rooms import Member, ShardKey, inbox_of
 from pipeline.posting import Poster, TimeLeft
 
 __all__ = ["Announcer"]
@@ -36,7 +37,7 @@ class Announcer:
             protocol=1,
             epoch=arrived.epoch,
             head=arrived.head,
-            inbox=RoomHead(epoch=arrived.inbox_epoch, seq=arrived.inbox_head),
+            inbox=await self._inbox(arrived),
             reconnect_at=arrived.reconnect_at,
             timestamp=now // 1000,
             sent_at=now,
@@ -55,6 +56,17 @@ class Announcer:
         # When thousands come at once, their welcomes would wait until each of them has been told of in its room.
         if members and arrived.tell_others and now <= arrived.not_after - WELCOME_MS + NOTICE_MS:
             await self._tell(arrived.key, joined, arrived.connection, time_left)
+
+    async def _inbox(self, arrived: Arrived) -> InboxHead:
+        """Where the inbox was when the connection came, and what of that is unread by now."""
+        inbox = inbox_of(arrived.user)
+        mark = (await self._ports.marks.marks([inbox], arrived.user)).get(inbox)
+        return InboxHead(
+            epoch=arrived.inbox_epoch,
+            seq=arrived.inbox_head,
+            read=0 if mark is None else mark.seq,
+            unread=unread(arrived.inbox_messages, mark),
+        )
 
     async def notify(self, notice: Notice, time_left: TimeLeft) -> None:
         """Post the notice's event to the shard, if it is not too late."""

@@ -20,6 +20,7 @@ from domain.requests import (
     LeaveRoom,
     ListMembers,
     ListRooms,
+    MarkRead,
     Ping,
     React,
     Reauth,
@@ -35,6 +36,7 @@ from services.caller import Caller
 from services.chat import send_chat
 from services.history import read_history
 from services.listing import list_members, list_rooms
+from services.marks import mark_read
 from services.moderation import ACTS, moderate
 from services.presence import answer_ping, tell_typing
 from services.private import send_private_message
@@ -73,6 +75,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     EditMessage: edit_message,
     DeleteMessage: delete_message,
     React: react,
+    MarkRead: mark_read,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

@@ -90,6 +90,7 @@ async def connect(ports: Ports, caller: Caller, room: str, dialect: Dialect) -> 
                 head=entered.room.head,
                 inbox_epoch=inbox.room.epoch,
                 inbox_head=inbox.room.head,
+                inbox_messages=inbox.room.messages,
                 reconnect_at=reconnect_at(now, caller.token_expires_at, now, ports.draw),
                 tell_others=tell_others,
                 not_after=now + WELCOME_MS,

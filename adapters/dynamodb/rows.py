@@ -3,9 +3,9 @@
 connections: connectionId/`#` is the connection, connectionId/room its membership; `due#MINUTE#BUCKET`/connectionId a
 lease that ends in that minute, `tick#BUCKET`/`#` the last minute that is done. No connection id has a `#`: API
 Gateway's are base64.
-rooms: room/`meta`, room/`directory`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for
-each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of `#` tells these keys apart. The
-index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
+rooms: room/`meta`, room/`directory`, room/`user#USER`, room/`read#USER`; room#epoch#shard/`shard`, and
+room#epoch#shard/connectionId for each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of
+`#` tells these keys apart. The index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
 messages: room#epoch/seq is an entry, room#epoch/`~SEQ~USER~EMOJI` that the user has reacted so to the message there,
 room#epoch/`~ROOT#SEQ` that the entry at SEQ is in the thread that began at ROOT (`~` sorts behind all digits, and is in
 no id); `#once#USER`/clientId a once-row, whose leading `#` no room can have.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from domain.marks import Mark
 from domain.rooms import (
     FOREVER,
     Connection,
@@ -67,6 +68,7 @@ __all__ = [
     "entry_key",
     "entry_row",
     "log_key",
+    "mark_key",
     "member_key",
     "member_row",
     "membership_key",
@@ -80,6 +82,7 @@ __all__ = [
     "read_connection",
     "read_directory",
     "read_entry",
+    "read_mark",
     "read_member",
     "read_membership",
     "read_once",
@@ -265,6 +268,7 @@ def room_row(room: Room) -> Item:
             "shards": room.shards,
             "status": room.status,
             "profile": profile_text(room.profile),
+            "messages": room.messages,
         }
     )
 
@@ -290,6 +294,7 @@ def read_room(item: Mapping[str, Any]) -> Room:
         status=row["status"],
         growing_at=row.get("growingAt", 0),
         profile=_profiles.decode(row["profile"]) if "profile" in row else Profile(),
+        messages=row.get("messages", 0),
     )
 
 
@@ -338,6 +343,15 @@ def read_standing(item: Mapping[str, Any]) -> Standing:
         kicked_at=row.get("kickedAt", 0),
         spoke_at=row.get("spokeAt", 0),
     )
+
+
+def mark_key(room: str, user: str) -> Key:
+    return _key(room, f"read#{user}")
+
+
+def read_mark(item: Mapping[str, Any]) -> Mark:
+    row = _plain(item)
+    return Mark(row["epoch"], row["seq"], row["nth"])
 
 
 def shard_key(key: ShardKey) -> Key:
@@ -409,6 +423,7 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
             "body": body_text(entry),
             "beside": beside_text(entry) if entry.beside else None,
             "origin": entry.origin,
+            "nth": entry.nth,
             TTL_ATTRIBUTE: _end(entry.ends_at),
         }
     )
@@ -425,6 +440,7 @@ def read_entry(item: Mapping[str, Any]) -> Entry:
         body=body,
         origin=row.get("origin"),
         beside=msgspec.json.decode(row["beside"]) if "beside" in row else {},
+        nth=row.get("nth", 0),
         ends_at=row[TTL_ATTRIBUTE] * 1000 if TTL_ATTRIBUTE in row else FOREVER,
     )
 

@@ -198,7 +198,7 @@ class DynamoStore(RoomStore):
             *(
                 to_put(
                     self._messages,
-                    rows.entry_row(it.read.room, it.read.epoch, it.entry),
+                    rows.entry_row(it.read.room, it.read.epoch, it.stored),
                     "attribute_not_exists(pk)",
                 )
                 for it in appends
@@ -237,7 +237,9 @@ class DynamoStore(RoomStore):
             writes.append(to_put(self._rooms, rows.directory_row(listing_of(after))))
         elif is_listed(read) and not is_listed(after):
             writes.append(to_delete(self._rooms, rows.directory_key(read.room)))
-        update = "SET head = :seq" + "".join(f", {'#status' if it == 'after' else it} = :{it}" for it in more)
+        update = "SET head = :seq, messages = :messages" + "".join(
+            f", {'#status' if it == 'after' else it} = :{it}" for it in more
+        )
         writes.append(
             to_update(
                 self._rooms,
@@ -246,6 +248,7 @@ class DynamoStore(RoomStore):
                 "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status",
                 names={"#status": "status"},
                 seq=after.head,
+                messages=after.messages,
                 head=read.head,
                 epoch=read.epoch,
                 shards=read.shards,

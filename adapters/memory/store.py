@@ -37,10 +37,10 @@ from domain.rooms import (
     listing_of,
 )
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "give_way"]
 
 
-async def _give_way() -> None:
+async def give_way() -> None:
     """Let other tasks run, and take no time."""
     await asyncio.sleep(0)
 
@@ -52,7 +52,7 @@ class MemoryStore(RoomStore):
     a held row gets `Conflict`, and a single write `Unavailable`, as DynamoDB answers TransactionConflict.
     """
 
-    def __init__(self, answer: Callable[[], Awaitable[None]] = _give_way) -> None:
+    def __init__(self, answer: Callable[[], Awaitable[None]] = give_way) -> None:
         """`answer`: awaited in every call before its effect, and by a transaction while it holds its rows: how long
         the store takes."""
         self._answer = answer
@@ -171,7 +171,7 @@ class MemoryStore(RoomStore):
                 self._standings[row] = replace(self._standing(*row), spoke_at=now)
             for it in appends:
                 self._put_room(it.after)
-                self._entries[it.read.room, it.read.epoch][it.entry.seq] = it.entry
+                self._entries[it.read.room, it.read.epoch][it.entry.seq] = it.stored
                 self._amend(it)
             self._once[sender.user, client_id] = once
 

@@ -59,6 +59,17 @@ BAD = {
     "a type of 10,000 digits": ('{"type":' + "9" * 10_000 + "}", "BAD_REQUEST"),
     "a room that is not there": (json.dumps({"message": "x", "roomId": fresh("nowhere")}), "ROOM_NOT_FOUND"),
     "history of no room": (json.dumps({"type": "history", "roomId": fresh("nowhere")}), "ROOM_NOT_FOUND"),
+    "a mark of no room": ('{"type":"read","seq":1}', "BAD_REQUEST"),
+    "a mark of nothing": ('{"type":"read","roomId":"x"}', "BAD_REQUEST"),
+    "a mark before the beginning": ('{"type":"read","roomId":"x","seq":-1}', "BAD_REQUEST"),
+    "a mark in a room that is not there": (
+        json.dumps({"type": "read", "roomId": fresh("nowhere"), "seq": 0}),
+        "ROOM_NOT_FOUND",
+    ),
+    "a mark in an inbox that is not there": (
+        json.dumps({"type": "read", "roomId": f"inbox#{fresh('nobody')}", "seq": 0}),
+        "ROOM_NOT_FOUND",
+    ),
     "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
 }
 

@@ -41,7 +41,10 @@ async def test_a_send_reads_all_it_depends_on(stage: StoreStage) -> None:
     await stage.store.set_standing(stage.room, stage.user, Standing(muted_until=NOW))
     rooms = [stage.room, "nowhere", stage.inbox.room]
     assert await stage.store.sending(rooms, stage.connection, stage.user, "request-1") == Sending(
-        rooms={stage.room: Room(stage.room, EPOCH, head=1), stage.inbox.room: Room(stage.inbox.room, EPOCH + 1)},
+        rooms={
+            stage.room: Room(stage.room, EPOCH, head=1, messages=1),
+            stage.inbox.room: Room(stage.inbox.room, EPOCH + 1),
+        },
         membership=stage.membership(),
         standing=Standing(muted_until=NOW),
         once=expired,
@@ -343,7 +346,10 @@ async def test_an_append_to_two_rooms_is_one(stage: StoreStage) -> None:
         appends = _private(stage, [read.rooms[own], read.rooms[theirs]], f"{number}")
         once = stage.once(rings=[it.ring for it in appends])
         await stage.store.append(appends, stage.sender(sender), f"request-{number}", once, NOW)
-    assert await stage.store.rooms([own, theirs]) == {it: Room(it, EPOCH, head=2) for it in (own, theirs)}
+    assert await stage.store.rooms([own, theirs]) == {
+        own: Room(own, EPOCH, head=2),
+        theirs: Room(theirs, EPOCH, head=2, messages=2),
+    }
     logs = [await stage.store.entries(it, EPOCH, 0, limit=10, max_bytes=ALL) for it in (own, theirs)]
     assert [[(it.seq, it.body, it.origin) for it in log] for log in logs] == [
         [(it, {"message": f"{it}"}, origin) for it in (1, 2)] for origin in (stage.connection, None)

@@ -50,6 +50,7 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "shards": 1,
         "status": "open",
         "profile": rows.profile_text(stage.profile(stage.room, parent="root")),
+        "messages": 1,
     }
     assert await stage.row("rooms", stage.room, "directory") == {
         "title": f"The {stage.room} \N{HOT BEVERAGE}",
@@ -99,6 +100,7 @@ async def test_rows_are_as_the_design_says(dynamo_stage: DynamoStage) -> None:
         "at": NOW,
         "sender": stage.user,
         "body": '{"message":"é"}',
+        "nth": 1,
         "expiresAt": (NOW + 24 * HOUR) // 1000,
     }
     once = await stage.row("messages", f"#once#{stage.user}", "request-1")

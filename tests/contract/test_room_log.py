@@ -35,7 +35,7 @@ async def test_making_a_room_again_changes_nothing(stage: StoreStage) -> None:
     await stage.enter()
     await stage.say({"message": "one"})
     there = await stage.store.create_room(Room(stage.room, EPOCH + 1))
-    assert there == await stage.store.room(stage.room) == Room(stage.room, EPOCH, head=1)
+    assert there == await stage.store.room(stage.room) == Room(stage.room, EPOCH, head=1, messages=1)
 
 
 async def test_many_rooms_in_one_read(stage: StoreStage) -> None:
@@ -80,7 +80,7 @@ async def test_a_deleted_room_is_replaced_by_who_names_it(stage: StoreStage) -> 
     assert await stage.store.create_room(anew, replaces=read) == read
     await stage.change(Append(read, stage.entry(1), deletes=True))
     deleted = await stage.read_room()
-    assert deleted == Room(stage.room, EPOCH, head=1, status="deleted")
+    assert deleted == Room(stage.room, EPOCH, head=1, status="deleted", messages=1)
     assert await stage.store.create_room(anew) == deleted
     assert await stage.store.create_room(anew, replaces=replace(deleted, epoch=EPOCH - 1)) == deleted
     assert await stage.store.create_room(anew, owner=stage.user, replaces=deleted) == anew == await stage.read_room()
@@ -102,7 +102,7 @@ async def test_what_is_settled_about_a_room_changes_with_an_entry(stage: StoreSt
         1,
     ):
         await stage.change(Append(await stage.read_room(), stage.entry(seq), profile=profile))
-        assert await stage.read_room() == Room(child, EPOCH, head=seq, profile=profile)
+        assert await stage.read_room() == Room(child, EPOCH, head=seq, profile=profile, messages=seq)
         assert len(await stage.store.directory(elsewhere, "", 10)) == there
         assert len(await stage.store.directory(stage.room, "", 10)) == here
     await stage.change(Append(await stage.read_room(), stage.entry(4), deletes=True))

@@ -9,7 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
@@ -17,7 +17,7 @@ from client.backoff import Backoff
 from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.messages import Messages
 from client.session import Dialect, Session
-from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, Welcome
+from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, UserRead, Welcome
 from domain.policy import ADMINS
 from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Unban, Unmute
 from domain.rooms import is_inbox
@@ -116,6 +116,12 @@ class Client:
         self._backoff = Backoff(self.session.entrances, draw)
         service.lives[name] = self.lives
         self._before: Mapping[str, tuple[int, int]] = {}
+        self.marks: dict[str, tuple[str, int, int]] = {}
+        """clientId → (room, epoch, seq) up to which it asked to be taken for having read."""
+        self.marked: dict[str, tuple[str, int, int]] = {}
+        """clientId → what stands, as it was first answered."""
+        self.reads: dict[str, tuple[int, int]] = {}
+        """Room → (epoch, seq) that the session was told of, while the room is followed."""
 
     # ---- what the script lets it do
 
@@ -160,6 +166,24 @@ class Client:
     def make_room(self, room: str) -> None:
         self.session.ask(CreateRoom(room_id=room), self.now)
         self.flush()
+
+    def mark(self, room: str) -> None:
+        """Read a room, or the inbox, up to where it is shown."""
+        name, epoch, cursor = self._shown(room)
+        if epoch:
+            self.reads[name] = max(self.reads.get(name, (0, 0)), (epoch, cursor))
+        self.session.read(name, cursor, self.now)
+        self.flush()
+
+    def mark_at_once(self, room: str) -> None:
+        """The same as several devices would at the same moment, each at another entry."""
+        name, epoch, cursor = self._shown(room)
+        if not epoch or self.life is None:
+            return
+        for seq in [cursor, *(self.draw.randint(0, cursor) for _ in range(3))]:
+            request = {"type": "read", "clientId": self._new_id(), "roomId": name, "seq": seq, "epoch": epoch}
+            self._marks(request)
+            self.service.request(self, self.life.socket, json.dumps(request).encode())
 
     def typing(self, room: str) -> None:
         self.session.typing(room)
@@ -240,6 +264,15 @@ class Client:
     def _new_id(self) -> str:
         return f"{self.name}-{next(self._numbers):06}"
 
+    def _shown(self, room: str) -> tuple[str, int, int]:
+        """(room, epoch, seq) up to which its user has been given a room, or what is in the inbox."""
+        name = f"inbox#{self.name}" if room == "inbox" else room
+        epoch, cursor = self.session.cursor(name) or (0, 0)
+        return name, epoch, cursor
+
+    def _marks(self, request: Mapping[str, Any]) -> None:
+        self.marks[request["clientId"]] = request["roomId"], request["epoch"], request["seq"]
+
     def _said(self, client_id: str, room: str, text: str) -> None:
         self.said[client_id] = Said(self.name, room, text)
         self.flush()
@@ -288,6 +321,11 @@ class Client:
                 life.left[left.room_id] = self.service.clock.now()
             else:
                 life.doubtful.add(left.room_id)
+        elif frame.startswith(b'{"type":"read"'):
+            read = read_event(frame)  # the session tells its user of its marks only when they rise
+            assert isinstance(read, UserRead)
+            if read.client_id is not UNSET:
+                self.marked.setdefault(read.client_id, (read.room_id, read.epoch, read.seq))
         elif is_gateway_error(frame):
             life.doubtful |= set(life.begun)  # what it was that failed, and whether it will be done, nobody says
         self._take(self.session.receive(frame, self.now))
@@ -326,6 +364,7 @@ class Client:
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
                 case Left() if life is not None:
                     self.service.note("left", life.socket.id, event.room_id)
+                    self.reads.pop(event.room_id, None)
                     self.released[event.room_id].append((0, 0))
                 case Ack():
                     said = self.said.get(event.client_id or "")
@@ -348,6 +387,7 @@ class Client:
         room = self._joins.pop(error.client_id or "", None)
         if room is not None:
             self.released[room].append((0, 0))  # followed no longer
+            self.reads.pop(room, None)
             if life is not None:
                 life.begun.pop(room, None)
 
@@ -358,6 +398,8 @@ class Client:
             self._joins[request["clientId"]] = room
             life.left.pop(room, None)
             life.leaving.discard(room)
+        elif b'"type":"read"' in frame:
+            self._marks(json.loads(frame))
         elif b'"type":"unban"' in frame:
             request = json.loads(frame)
             self.service.let_in(request["roomId"], request["userId"])

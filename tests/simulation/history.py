@@ -11,6 +11,7 @@ from itertools import pairwise
 from domain.rooms import Entry, Room, ShardKey, is_inbox
 from tests.simulation.amends import amended, is_message, texts
 from tests.simulation.clients import Client, Life
+from tests.simulation.marks import marks_at_fault
 from tests.simulation.service import Service
 
 __all__ = ["DEAD_POSTS", "LAST_WORD", "Violation", "check"]
@@ -69,6 +70,8 @@ async def check(
     found += _quotas(service)
     logs = {name: it.logs for name, it in stored.items()}
     found += [Violation("I15", it) for it in amended(service, clients, logs)]
+    kept = {name: (it.room, it.logs) for name, it in stored.items()}
+    found += [Violation("I16", it) for it in marks_at_fault(service, clients, kept)]
     return found
 
 

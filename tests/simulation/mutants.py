@@ -408,6 +408,40 @@ MUTANTS: Sequence[Mutant] = (
         "moderation",
         ("adapters.memory.store:MemoryStore._require_needs", "it.banned_until <= now", "True"),
     ),
+    # ---- read marks
+    _mutant(
+        "a mark is set whatever stands",
+        "I16",
+        "marks",
+        (
+            "adapters.memory.marks:MemoryMarks.mark",
+            "there is None or (there.epoch, there.seq) < (mark.epoch, mark.seq)",
+            "True",
+        ),
+    ),
+    _mutant(
+        "a mark counts by another read of its room",
+        "I16",
+        "marks",
+        (
+            "services.marks:mark_read",
+            "    asked = mark_at(room,",
+            "    late = await ports.store.room(room.room) or room\n"
+            "    asked = mark_at(__import__('dataclasses').replace(room, messages=late.messages),",
+        ),
+    ),
+    _mutant(
+        "every entry counts as a message",
+        "I16",
+        "marks",
+        ("domain.rooms:is_message", "return entry.type in _MESSAGES and", "return"),
+    ),
+    _mutant(
+        "the client forgets what was read while a mark was under way",
+        "I16",
+        "marks",
+        ("client.session:Session._read", "self._mark(read.room_id, now)", "pass"),
+    ),
     # ---- the client
     _mutant(
         "the client shows repeats",
@@ -464,9 +498,8 @@ MUTANTS: Sequence[Mutant] = (
         "amends",
         (
             "services.amends:_copies",
-            "copies += [_Copy(room, it) for it in await ports.store.entries_at(name, room.epoch, [seq])]",
-            "found = await ports.store.entries_at(name, room.epoch, [seq])\n"
-            "        room = await ports.store.room(name) or room\n"
+            "copies += [_Copy(room, it) for it in found]",
+            "room = await ports.store.room(name) or room\n"
             "        copies += [_Copy(room, it) for it in found]",
         ),
     ),

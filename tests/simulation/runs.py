@@ -154,7 +154,18 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
             amend(client, *action.of)
         case "cut" | "quit" | "ping" | "repeat" if started:
             getattr(client, action.does)()
-        case "send" | "send_private" | "join" | "leave" | "typing" | "judge" | "end_room" | "make_room" if started:
+        case (
+            "send"
+            | "send_private"
+            | "join"
+            | "leave"
+            | "typing"
+            | "judge"
+            | "end_room"
+            | "make_room"
+            | "mark"
+            | "mark_at_once"
+        ) if started:
             getattr(client, action.does)(*action.of)
 
 

@@ -96,6 +96,8 @@ class Workload:
     """At most so many times a room is deleted, and made anew a while later."""
     amended: int = 0
     """At most so many edits, deletions, reactions and answers; the first client may delete anybody's messages."""
+    marks: int = 0
+    """At most so many read marks, in rooms and inboxes; half of them as several devices at once would set them."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -131,6 +133,20 @@ WORKLOADS: Mapping[str, Workload] = {
         clients=(3, 6), rooms=2, seconds=(4, 40), judged=10, moves=8, messages=(10, 30), recipe=0.15, lives_matter=2
     ),
     "anew": Workload(clients=(3, 6), rooms=2, seconds=(4, 20), judged=2, ended=3, moves=6, messages=(8, 20)),
+    "marks": Workload(
+        clients=(3, 5),
+        rooms=2,
+        seconds=(2, 6),
+        messages=(15, 40),
+        private=8,
+        judged=3,
+        moves=2,
+        cuts=2,
+        bursts=True,
+        marks=40,
+        recipe=0.15,
+        lives_matter=2,
+    ),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
     "amends": Workload(
         clients=(3, 5), seconds=(3, 15), messages=(3, 8), private=4, moves=1, amended=40, fault_level=2, lives_matter=2
@@ -250,6 +266,8 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
     for number in range(draw.randint(kind.amended // 3, kind.amended) if kind.amended else 0):
         script.add(script.moment() + 0.5, "amend", draw.choice(AMENDS), f"a{number}")
+    for _ in range(draw.randint(0, kind.marks)):
+        script.add(script.moment(), draw.choice(("mark", "mark_at_once")), draw.choice((*rooms, *rooms, "inbox")))
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 

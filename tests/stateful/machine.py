@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryQueue
+from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryQueue
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
 from domain.fanout import Doorbell, Plan, encode_entry
-from domain.ports import Ports, RoomStore
+from domain.ports import Marks, Ports, RoomStore
 from domain.rooms import DUE_BUCKETS, FOREVER, Dialect, Rules, ShardKey, Standing
 from services.caller import Caller
 from services.leases import sweep
@@ -62,15 +62,23 @@ lapses = st.sampled_from([12, 61, 16 * 60])
 class ServicesMachine(RuleBasedStateMachine):
     """One run. Every reply, and what is stored, is what the model says."""
 
-    def __init__(self, store: RoomStore, run: Callable[[Coroutine[Any, Any, Any]], Any], *, look: bool = True) -> None:
-        """`run` carries a coroutine out. `look`: at what is stored after each step, and not only at the end."""
+    def __init__(
+        self,
+        store: RoomStore,
+        run: Callable[[Coroutine[Any, Any, Any]], Any],
+        *,
+        marks: Marks | None = None,
+        look: bool = True,
+    ) -> None:
+        """`run` carries a coroutine out. `marks`: by default in memory. `look`: at what is stored after each step, and
+        not only at the end."""
         super().__init__()
         self.clock = ManualClock()
         self.queue = RecordingQueue(self.clock)
         self.store = store
         self.gateway = MemoryConnections()
         roster = AnnouncingRoster(store, self.queue, self.clock, RULES)
-        self.ports = Ports(store, self.queue, roster, self.clock, RULES, random.Random(0))
+        self.ports = Ports(store, self.queue, roster, self.clock, RULES, random.Random(0), marks=marks or MemoryMarks())
         self.model = Model(RULES)
         self.sent: list[Event] = []
         self._run = run
@@ -185,6 +193,13 @@ class ServicesMachine(RuleBasedStateMachine):
     def list_members(self, connection: str, room: str, shard: int | None) -> None:
         cursor = None if shard is None else f"{shard}:"
         self._ask(connection, {"type": "members", "roomId": room, "cursor": cursor})
+
+    @rule(connection=connections, room=logs, seq=seqs, of_now=st.sampled_from([None, True, True, False]))
+    def read(self, connection: str, room: str, seq: int, of_now: bool | None) -> None:
+        """`of_now`: whether the epoch that it names is the room's."""
+        epoch = self.model.rooms[room].epoch if room in self.model.rooms else 0
+        named = None if of_now is None else epoch + (not of_now)
+        self._ask(connection, {"type": "read", "roomId": room, "seq": seq, "epoch": named})
 
     @rule(connection=connections, room=rooms)
     def typing(self, connection: str, room: str) -> None:

@@ -90,6 +90,8 @@ class Model:
         self.rooms: dict[str, RoomModel] = {}
         self.sockets: dict[str, Socket] = {}
         self.standings: dict[tuple[str, str], Standing] = {}
+        self.marks: dict[tuple[str, str], int] = {}
+        """(room, user) → the seq up to which they have read it."""
         self.once: dict[tuple[str, str], Remembered] = {}
         self.message_ids: set[str] = set()
         self.rung: list[tuple[str, int, int]] = []
@@ -276,10 +278,35 @@ class Model:
                 "visibility": "public",
                 "parent": "root",
                 "head": self.rooms[it].head,
+                **self._read(it, socket.user),
             }
             for it in listed
         ]
         return event("room_list", rooms=rooms, **({"cursor": listed[-1]} if len(listed) == limit else {}))
+
+    def read(self, socket: Socket, request: Mapping[str, Any], seen: Seen) -> Event:
+        name, user = request["roomId"], socket.user
+        room = self.rooms.get(name)
+        if room is None:
+            return refused("ROOM_NOT_FOUND")
+        if name not in socket.shards and name != f"inbox#{user}":
+            return refused("NOT_A_MEMBER")
+        if request["seq"] > room.head or request.get("epoch", room.epoch) != room.epoch:
+            return refused("BAD_REQUEST")
+        self.marks[name, user] = max(request["seq"], self.marks.get((name, user), 0))
+        stands = self._read(name, user)
+        moment = {"timestamp": seen.now // 1000, "sentAt": seen.now}
+        place = {"epoch": room.epoch, "seq": stands["read"], "unread": stands["unread"]}
+        return event("read", roomId=name, userId=user, **place, **moment)
+
+    def _read(self, name: str, user: str) -> dict[str, int]:
+        """How far the user has read a room, and what is left to read; nothing where they never said so."""
+        if (name, user) not in self.marks:
+            return {}
+        read = self.marks[name, user]
+        own = user if name == f"inbox#{user}" else None
+        left = sum(it["data"]["senderId"] != own for it in self.rooms[name].log[read:])
+        return {"read": read, "unread": left}
 
     def list_members(self, socket: Socket, request: Mapping[str, Any], seen: Seen) -> Event:
         name = request["roomId"]
@@ -403,4 +430,5 @@ _ANSWERS: Mapping[str, Callable[[Model, Socket, Mapping[str, Any], Seen], Event]
     "room_list": Model.room_list,
     "members": Model.list_members,
     "typing": Model.typing,
+    "read": Model.read,
 }

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from adapters.dynamodb import DynamoStore, table_definitions
+from adapters.dynamodb import DynamoMarks, DynamoStore, table_definitions
 from adapters.memory import MemoryStore
 from adapters.settings import table_names
 from tests.stateful.machine import ServicesMachine
@@ -54,7 +54,8 @@ def test_on_dynamodb(run: Run, moto_endpoint: str) -> None:
             self.tables = table_names(f"stateful{next(_numbers)}")
             for definition in table_definitions(self.tables):
                 run(client.create_table(**definition))
-            super().__init__(DynamoStore(client, self.tables), run, look=False)
+            marks = DynamoMarks(client, self.tables)
+            super().__init__(DynamoStore(client, self.tables), run, marks=marks, look=False)
 
         def teardown(self) -> None:
             super().teardown()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStore
+from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
 from domain.ports import Ports
@@ -54,7 +54,14 @@ class World:
         )
         roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
         self.ports = Ports(
-            self.store, self.queue, roster, self.clock, self.rules, random.Random(seed), RateLimiter(rates)
+            self.store,
+            self.queue,
+            roster,
+            self.clock,
+            self.rules,
+            random.Random(seed),
+            RateLimiter(rates),
+            marks=MemoryMarks(),
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

@@ -181,7 +181,7 @@ async def _check_stored(world: World) -> None:
         assert [it.seq for it in entries] == list(range(1, room.head + 1))
         for it in entries:
             row = rows.entry_row(room.room, room.epoch, it)
-            assert rows.read_entry(row) == it
+            assert (rows.read_entry(row), rows.read_entry(row).nth) == (it, it.nth)
             assert len(encode_entry(room.room, room.epoch, it)) <= FRAME_LIMIT
 
 

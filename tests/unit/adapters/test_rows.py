@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import rows
+from domain.marks import Mark
 from domain.rooms import (
     Connection,
     Directory,
@@ -29,7 +30,7 @@ MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id=
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=", beside={"edit": 3})
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
-ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"))
+ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"), messages=1)
 STANDING = Standing("guest", banned_until=4, muted_until=1, kicked_at=2, spoke_at=3)
 SHARD: rows.Item = {
     "pk": {"S": str(KEY)},
@@ -58,6 +59,11 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
     "shard": (rows.read_shard, SHARD, Shard(sent=1, members=2, version=3, census=4)),
     "member": (rows.read_member, rows.member_row(MEMBER, KEY), MEMBER),
     "entry": (rows.read_entry, rows.entry_row("tea", 5, ENTRY), ENTRY),
+    "mark": (
+        rows.read_mark,
+        rows.mark_key("tea", "ada") | rows.values({"epoch": 5, "seq": 2, "nth": 1}),
+        Mark(5, seq=2, nth=1),
+    ),
     "once": (rows.read_once, rows.once_row("ada", "request-1", ONCE), ONCE),
 }
 """Row → its reader, the row as it is written, and what it says."""
@@ -95,7 +101,8 @@ def test_a_later_releases_row_is_read(row: str) -> None:
     ("row", "missing", "default"),
     [
         ("connection", "leaseUntil", Connection("a=", "ada", "Ada", "v1", 1, 2, "tea", lease_until=0)),
-        ("room", "profile", Room("tea", 5, head=1)),
+        ("room", "profile", replace(ROOM, profile=Profile())),
+        ("room", "messages", replace(ROOM, messages=0)),
         ("standing", "roomRole", replace(STANDING, role=None)),
         ("standing", "bannedUntil", replace(STANDING, banned_until=0)),
         ("standing", "mutedUntil", replace(STANDING, muted_until=0)),

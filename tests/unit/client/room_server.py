@@ -81,6 +81,8 @@ class RoomServer:
         """What `/twin` answers; None: it does not exist."""
         self.codes: dict[str, int | None] = {}
         """User → the code with which its last socket was closed; 1006 is none."""
+        self.marks: dict[tuple[str, str], int] = {}
+        """(room, user) → the seq up to which the user has read it."""
         self._once: dict[tuple[str, str], dict[str, Any]] = {}
         self._numbers = itertools.count(1)
         self._news = asyncio.Condition()
@@ -180,7 +182,8 @@ class RoomServer:
             self._news.notify_all()
         welcome: dict[str, Any] = {"connectionId": connection, "userId": user, "roomId": room, "protocol": 1}
         welcome |= {"message": f"Welcome to room {room}!", "epoch": here.epoch, "head": here.head, **_TIMES}
-        welcome |= {"inbox": {"epoch": inbox.epoch, "seq": inbox.head}, "reconnectAt": welcome["sentAt"] + self.life_ms}
+        place = {"epoch": inbox.epoch, "seq": inbox.head, **self._mark(f"inbox#{user}", user)}
+        welcome |= {"inbox": place, "reconnectAt": welcome["sentAt"] + self.life_ms}
         try:
             await self._push(client, "welcome", welcome)
             await self._tell_of(client, room, "user_joined")
@@ -267,6 +270,20 @@ class RoomServer:
         mine = {name: it for name, it in self.rooms.items() if client.connection in it.members and name in asked}
         return "pong", {"time": 1, "heads": {name: {"epoch": it.epoch, "seq": it.head} for name, it in mine.items()}}
 
+    async def _on_read(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        key = name, client.user
+        self.marks[key] = max(self.marks.get(key, 0), request["seq"])
+        mark = self._mark(name, client.user)
+        place = {"roomId": name, "userId": client.user, "epoch": room.epoch, "seq": mark["read"], **_TIMES}
+        return "read", {**place, "unread": mark["unread"]}
+
+    def _mark(self, room: str, user: str) -> dict[str, int]:
+        """How far the user has read the room, and how much is left, their own copies in an inbox aside."""
+        read = self.marks.get((room, user), 0)
+        behind = [it for it in self.room(room).log if _seq(it) > read]
+        own = room == f"inbox#{user}"
+        return {"read": read, "unread": sum(not own or it["data"]["senderId"] != user for it in behind)}
+
     async def _on_room_list(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         names = sorted(it for it in self.rooms if "#" not in it and it > request.get("cursor", ""))
         rooms = [
@@ -277,6 +294,7 @@ class RoomServer:
                 "visibility": "public",
                 "parent": request.get("parent", "root"),
                 "head": self.rooms[it].head,
+                **(self._mark(it, client.user) if (it, client.user) in self.marks else {}),
             }
             for it in names[:PAGE]
         ]

@@ -194,6 +194,37 @@ async def test_chat_in_private(server: RoomServer) -> None:
     assert server.said("inbox#bob", "ada") == ["what?", "say it"]
 
 
+async def test_chat_marks_what_it_shows(server: RoomServer) -> None:
+    """A room as soon as it is shown, the inbox once nothing of it is unseen; the list says what is left elsewhere."""
+    server.marks["attic", "ada"] = 0
+    await server.say("attic", "up here", user="bob")
+    for text in ("one", "two"):
+        await server.whisper("ada", text, user="bob")
+    process = await start("chat", "--url", server.url, "--user", "ada", "--room", "den")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert (await process.stdout.readline()).endswith(b"2 unread private messages: /inbox.\n")
+    await server.say("den", "hello", user="bob")
+    assert await process.stdout.readline() == b"bob: hello\n"
+    await server.asked("read")
+    await server.whisper("ada", "three", user="bob")
+    assert await process.stdout.readline() == b"(private) bob: three\n"
+    process.stdin.write(b"/rooms\n/inbox 0\n/inbox 2\n")
+    said = [(await process.stdout.readline()).decode().rstrip() for _ in range(5)]
+    assert said == [
+        "* attic: 0 here, 1 unread  Attic",
+        "* den: 1 here  Den",
+        "! /inbox takes a number from 1 to 100",
+        "    2  (private) bob: two",
+        "    3  (private) bob: three",
+    ]
+    await server.asked("read", 2)
+    out, err = await process.communicate(b"/quit\n")
+    assert (process.returncode, out, err) == (0, b"", b"")
+    marks = [(it["roomId"], it["seq"]) for it in server.requests if it["type"] == "read"]
+    assert marks == [("den", 1), ("inbox#ada", 3)]
+
+
 async def test_chat_without_a_service() -> None:
     """One sentence, status 1."""
     status, out, err = await roomcast("chat", "--url", NOBODY)

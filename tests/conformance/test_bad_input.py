@@ -14,6 +14,7 @@ from tests.e2e.people import Person, person
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
+# ROOM stands for the room that the sender is in.
 BAD = {
     "empty": ("", "BAD_JSON"),
     "broken": ('{"message":', "BAD_JSON"),
@@ -70,6 +71,28 @@ BAD = {
         json.dumps({"type": "read", "roomId": f"inbox#{fresh('nobody')}", "seq": 0}),
         "ROOM_NOT_FOUND",
     ),
+    "an answer to nothing": ('{"message":"x","roomId":"ROOM","replyTo":1}', "BAD_REQUEST"),
+    "an edit of nothing": ('{"type":"edit_message","roomId":"ROOM","seq":99,"message":"x"}', "BAD_REQUEST"),
+    "an edit without a text": ('{"type":"edit_message","roomId":"ROOM","seq":1}', "BAD_REQUEST"),
+    "a blank edit": ('{"type":"edit_message","roomId":"ROOM","seq":1,"message":" "}', "EMPTY_MESSAGE"),
+    "an edit of 25 KB": (
+        json.dumps({"type": "edit_message", "roomId": "ROOM", "seq": 1, "message": "x" * 25 * 1024}),
+        "TOO_LARGE",
+    ),
+    "an edit in what moderators did": (
+        '{"type":"edit_message","roomId":"audit#ROOM","seq":1,"message":"x"}',
+        "BAD_REQUEST",
+    ),
+    "a deletion of nothing": ('{"type":"delete_message","roomId":"ROOM","seq":0}', "BAD_REQUEST"),
+    "a deletion without a seq": ('{"type":"delete_message","roomId":"ROOM"}', "BAD_REQUEST"),
+    "a deletion in another's inbox": ('{"type":"delete_message","roomId":"inbox#bob","seq":1}', "NOT_A_MEMBER"),
+    "a reaction to nothing": ('{"type":"react","roomId":"ROOM","seq":99,"emoji":"x"}', "BAD_REQUEST"),
+    "a reaction with a blank": ('{"type":"react","roomId":"ROOM","seq":1,"emoji":"a b"}', "BAD_REQUEST"),
+    "a reaction of 33 characters": (
+        json.dumps({"type": "react", "roomId": "ROOM", "seq": 1, "emoji": "x" * 33}),
+        "BAD_REQUEST",
+    ),
+    "an empty reaction": ('{"type":"react","roomId":"ROOM","seq":1,"emoji":""}', "BAD_REQUEST"),
     "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
 }
 
@@ -90,7 +113,7 @@ async def test_bad_input_has_its_code(pair: tuple[Person, Person], case: str) ->
     sender, witness = pair
     frame, code = BAD[case]
     heard = len(witness.events)
-    refused = await replied(sender, "error", frame)
+    refused = await replied(sender, "error", frame.replace("ROOM", sender.seen("welcome")[0]["roomId"]))
     assert refused["code"] == code
     assert refused["message"].isprintable()
     assert (await sender.ask(type="ping"))["type"] == "pong"

@@ -37,6 +37,8 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "cursors": [{}, {"general": 0}, {"inbox#ada": 1, "den": 2}, {f"r{it}": it for it in range(51)}],
     "cursor": ["0:", "0:ada", "1:", "general", "0" * 20 + "9:", "a" * 128],
     "parent": ["root", "general"],
+    "emoji": ["\N{THUMBS UP SIGN}", "+1", "x" * 32, "x" * 33, "~#", " "],
+    "remove": [True, False],
 }
 SEQS = (0, 1, 2, 3, 4, 5, 100, 101, 2**53 - 1)
 

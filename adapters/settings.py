@@ -89,6 +89,8 @@ class Settings:
     """Members of a shard; from four fifths of it on a join doubles the room's shards."""
     trace: bool = False
     """Whether a message's event may say when it passed each stage."""
+    topic: str = ""
+    """ARN of the topic that gets notices to who is away; empty: none is sent."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """How often a client may ask."""

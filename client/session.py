@@ -53,6 +53,7 @@ from domain.events import (
     Left,
     MemberList,
     Muted,
+    NoticesSet,
     Pong,
     PrivateMessage,
     RoleSet,
@@ -365,7 +366,7 @@ class Session:
         self._catch_up(following, now)
         return [ack, *released]
 
-    def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
+    def _listed(self, page: RoomList | MemberList | NoticesSet, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
 
@@ -603,5 +604,6 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     HistoryPage: Session._history,
     RoomList: Session._listed,
     MemberList: Session._listed,
+    NoticesSet: Session._listed,
     Error: Session._refused,
 }

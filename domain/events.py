@@ -30,6 +30,7 @@ __all__ = [
     "MemberList",
     "MemberSummary",
     "Muted",
+    "NoticesSet",
     "Pong",
     "PrivateMessage",
     "Reauthenticated",
@@ -348,6 +349,14 @@ class Reauthenticated(Event, frozen=True, kw_only=True):
     """As in the welcome, in place of what that said."""
 
 
+class NoticesSet(Event, frozen=True, kw_only=True):
+    """Whether the user is sent notices of what is said while they are away."""
+
+    type = "notices"
+    client_id: str | None = None
+    enabled: bool
+
+
 class Head(Event, frozen=True, kw_only=True):
     """A beacon: this room is at `seq`. Who has seen less asks `history`."""
 
@@ -403,6 +412,7 @@ EVENTS: Mapping[str, type[Event]] = {
         MemberList,
         Pong,
         Reauthenticated,
+        NoticesSet,
         Head,
         Error,
         Batch,

@@ -35,6 +35,7 @@ __all__ = [
     "Request",
     "RequestType",
     "SendPrivateMessage",
+    "SetNotices",
     "SetRole",
     "Typing",
     "Unban",
@@ -199,6 +200,12 @@ class Reauth(Request, frozen=True, kw_only=True, tag="reauth"):
     token: Annotated[str, Meta(max_length=TOKEN_LIMIT)]
 
 
+class SetNotices(Request, frozen=True, kw_only=True, tag="notices"):
+    """Want notices of what is said while away, or none; without `enabled`: which is it?"""
+
+    enabled: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -249,6 +256,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(Mute, "ack", "muted"),
         RequestType(Unmute, "ack", "unmuted"),
         RequestType(Reauth, "reauthenticated"),
+        RequestType(SetNotices, "notices"),
     )
 }
 

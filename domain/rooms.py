@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from domain.errors import Refused
+from domain.notices import Announcement
 from domain.policy import (
     Action,
     Needs,
@@ -118,6 +119,8 @@ class Rules:
     """Members of a shard; from four fifths of it on a join doubles the room's shards."""
     trace: bool = False
     """Whether a message's event may say when it passed each stage."""
+    notices: bool = False
+    """Whether what is said to who is away is announced."""
 
 
 Dialect = Literal["v1", "recipe"]
@@ -350,6 +353,8 @@ class Once:
     """The frame that answered it."""
     rings: Sequence[Ring]
     expires_at: int
+    announcement: Announcement | None = None
+    """Whom it announced its entry to; None where there was nobody to tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from domain.ports import Ports
 from domain.requests import ChatMessage
 from domain.rooms import Append, Entry, Sender, Sending, check_may_send
 from services.caller import Caller
+from services.notices import announcement_of
 from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 from services.sessions import last_room
 
@@ -52,7 +53,10 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
             epoch=room.epoch,
             seq=entry.seq,
         )
-        return Draft([Append(room, entry)], Sender(caller.user, caller.connection, membership, needs), ack)
+        announcement = announcement_of(ports, caller, "mention", room, entry, request.mentions or ())
+        return Draft(
+            [Append(room, entry)], Sender(caller.user, caller.connection, membership, needs), ack, announcement
+        )
 
     # A message sent again is the same one, traced or not.
     return await commit(ports, caller, replace(request, trace=False), [room_id], draft)

@@ -22,6 +22,7 @@ from domain.requests import (
     Reauth,
     Request,
     SendPrivateMessage,
+    SetNotices,
     Typing,
     UpdateRoom,
     parse_request,
@@ -32,6 +33,7 @@ from services.chat import send_chat
 from services.history import read_history
 from services.listing import list_members, list_rooms
 from services.moderation import ACTS, moderate
+from services.notices import set_notices
 from services.presence import answer_ping, tell_typing
 from services.private import send_private_message
 from services.reauth import check_token, reauthenticate
@@ -66,6 +68,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     UpdateRoom: update_room,
     DeleteRoom: delete_room,
     Reauth: reauthenticate,
+    SetNotices: set_notices,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

@@ -1,7 +1,8 @@
 """The stores on DynamoDB: three tables, on demand, no Scan anywhere."""
 
 from adapters.dynamodb.definitions import table_definitions
+from adapters.dynamodb.notices import DynamoNotices
 from adapters.dynamodb.rows import TTL_ATTRIBUTE
 from adapters.dynamodb.store import DynamoStore
 
-__all__ = ["TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
+__all__ = ["TTL_ATTRIBUTE", "DynamoNotices", "DynamoStore", "table_definitions"]

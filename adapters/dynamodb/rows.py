@@ -5,7 +5,8 @@ lease that ends in that minute, `tick#BUCKET`/`#` the last minute that is done. 
 Gateway's are base64.
 rooms: room/`meta`, room/`directory`, room/`user#USER`; room#epoch#shard/`shard`, and room#epoch#shard/connectionId for
 each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of `#` tells these keys apart. The
-index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
+index `directory` (parent, room) holds the directory rows, which alone have a `parent`. Of an inbox also
+inbox/`notices`, whether its user wants any, and inbox/`notice#SENDER`, the last that was sent about a sender.
 messages: room#epoch/seq is an entry; `#once#USER`/clientId a once-row, whose leading `#` no room can have.
 
 `expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from domain.notices import Announcement
 from domain.rooms import (
     ENTRY_RETENTION_MS,
     Connection,
@@ -38,6 +40,7 @@ from domain.rooms import (
     ShardKey,
     Standing,
     due_bucket,
+    inbox_of,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +69,8 @@ __all__ = [
     "membership_key",
     "membership_row",
     "meta_key",
+    "notice_key",
+    "notices_key",
     "once_key",
     "once_row",
     "profile_text",
@@ -79,6 +84,7 @@ __all__ = [
     "read_shard",
     "read_standing",
     "room_row",
+    "seconds",
     "seq_text",
     "shard_key",
     "standing_row",
@@ -105,6 +111,7 @@ DUE_RETENTION_MS = 6 * 3600 * 1000
 """How long a due row outlives its minute: ticks that stood still for less find all that is due."""
 
 _profiles = msgspec.json.Decoder(Profile)
+_announcements = msgspec.json.Decoder(Announcement)
 
 Key = dict[str, "AttributeValueTypeDef"]
 Item = dict[str, "AttributeValueTypeDef"]
@@ -134,13 +141,14 @@ def _key(pk: str, sk: str) -> Key:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
-def _seconds(milliseconds: int) -> int:
+def seconds(milliseconds: int) -> int:
+    """Whole seconds, as a time-to-live wants them."""
     return -(-milliseconds // 1000)
 
 
 def time_to_live(expires_at: int) -> int:
     """The time-to-live, in seconds, of the rows of a connection that ends then."""
-    return _seconds(expires_at + ROW_RETENTION_MS)
+    return seconds(expires_at + ROW_RETENTION_MS)
 
 
 # ------------------------------------------------------------------------------------------------ connections
@@ -220,7 +228,7 @@ def due_key(connection: str, minute: int) -> Key:
 
 
 def due_row(connection: str, minute: int) -> Item:
-    return due_key(connection, minute) | values({TTL_ATTRIBUTE: _seconds(minute * 60_000 + DUE_RETENTION_MS)})
+    return due_key(connection, minute) | values({TTL_ATTRIBUTE: seconds(minute * 60_000 + DUE_RETENTION_MS)})
 
 
 def tick_key(bucket: int) -> Key:
@@ -321,6 +329,16 @@ def read_standing(item: Mapping[str, Any]) -> Standing:
     )
 
 
+def notices_key(user: str) -> Key:
+    """Whether the user wants notices."""
+    return _key(inbox_of(user), "notices")
+
+
+def notice_key(user: str, sender: str) -> Key:
+    """The last notice to the user about a sender."""
+    return _key(inbox_of(user), f"notice#{sender}")
+
+
 def shard_key(key: ShardKey) -> Key:
     return _key(str(key), "shard")
 
@@ -389,7 +407,7 @@ def entry_row(room: str, epoch: int, entry: Entry) -> Item:
             "sender": entry.sender,
             "body": msgspec.json.encode(entry.body).decode(),
             "origin": entry.origin,
-            TTL_ATTRIBUTE: _seconds(entry.at + ENTRY_RETENTION_MS),
+            TTL_ATTRIBUTE: seconds(entry.at + ENTRY_RETENTION_MS),
         }
     )
 
@@ -405,14 +423,16 @@ def once_key(user: str, client_id: str) -> Key:
 
 
 def once_row(user: str, client_id: str, once: Once) -> Item:
+    it = once.announcement
     return once_key(user, client_id) | values(
         {
             "v": ROW_VERSION,
             "digest": once.digest,
             "reply": once.reply,
             "rings": msgspec.json.encode(once.rings).decode(),
+            "announcement": None if it is None else msgspec.json.encode(it).decode(),
             "expiresAtMs": once.expires_at,
-            TTL_ATTRIBUTE: _seconds(once.expires_at),
+            TTL_ATTRIBUTE: seconds(once.expires_at),
         }
     )
 
@@ -424,4 +444,5 @@ def read_once(item: Mapping[str, Any]) -> Once:
         reply=row["reply"],
         rings=msgspec.json.decode(row["rings"], type=list[Ring]),
         expires_at=row["expiresAtMs"],
+        announcement=_announcements.decode(row["announcement"]) if "announcement" in row else None,
     )

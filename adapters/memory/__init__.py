@@ -6,7 +6,8 @@ services; the effect itself is one step. Data does not expire by itself, just as
 
 from adapters.memory.clock import ManualClock
 from adapters.memory.connections import MemoryConnections
+from adapters.memory.notices import MemoryNotices, MemoryPublisher
 from adapters.memory.queue import MemoryQueue
 from adapters.memory.store import MemoryStore
 
-__all__ = ["ManualClock", "MemoryConnections", "MemoryQueue", "MemoryStore"]
+__all__ = ["ManualClock", "MemoryConnections", "MemoryNotices", "MemoryPublisher", "MemoryQueue", "MemoryStore"]

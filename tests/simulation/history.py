@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from domain.rooms import Entry, Room, ShardKey, is_inbox
 from tests.simulation.clients import Client, Life
+from tests.simulation.notices import told_wrong
 from tests.simulation.service import Service
 
 __all__ = ["DEAD_POSTS", "LAST_WORD", "Violation", "check"]
@@ -66,6 +67,7 @@ async def check(
     found += _dead_letters(service, poisoned)
     found += await _rows(service, clients, stored)
     found += _quotas(service)
+    found += [Violation("notices", it) for it in told_wrong(service, clients)]
     return found
 
 

@@ -457,4 +457,49 @@ MUTANTS: Sequence[Mutant] = (
         ("client.session:Session._left", "pending.ours", "pending is not None and pending.ours"),
         ("client.session:Session._joined", "self._leave_unwanted(joined.room_id, now)", "pass"),
     ),
+    # ---- notices to who is away
+    _mutant(
+        "a repeat does not announce",
+        "notices",
+        "away",
+        (SEND, "await _announce(ports, sending.once.announcement)", "pass"),
+    ),
+    _mutant(
+        "of a claimant that died the notice is lost",
+        "notices",
+        "away",
+        (
+            "adapters.memory.notices:MemoryNotices.claim",
+            "if at > now - NOTICE_EVERY_MS and not again:",
+            "if at > now - NOTICE_EVERY_MS:",
+        ),
+    ),
+    _mutant(
+        "every message is a notice",
+        "notices",
+        "away",
+        (
+            "adapters.memory.notices:MemoryNotices.claim",
+            "if at > now - NOTICE_EVERY_MS and not again:",
+            "if False:",
+        ),
+    ),
+    _mutant(
+        "a publish that failed is forgotten",
+        "notices",
+        "away",
+        ("pipeline.absent:Notifier.tell", "raise it", "pass"),
+    ),
+    _mutant(
+        "who is back gets notices",
+        "notices",
+        "away",
+        ("pipeline.absent:Notifier._is_here", "return True", "return False"),
+    ),
+    _mutant(
+        "who wants no notices gets them",
+        "notices",
+        "away",
+        ("pipeline.absent:Notifier.tell", "it not in silent and ", ""),
+    ),
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
-from adapters.memory import MemoryQueue, MemoryStore
+from adapters.memory import MemoryNotices, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from client.backoff import Backoff
 from client.events import Missed, Released
@@ -311,7 +311,7 @@ class ReconnectWave:
         self.queue = MemoryQueue(self.clock, self.lanes, draw)
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=scale.roster_limit)
         roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw)
+        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, notices=MemoryNotices())
         self.gateway = Gateway(self.ports, scale, group.create_task)
         self.environments = Environments(self.ports, self.queue, self.gateway, self.lanes)
         sizes = [members for count, members in scale.rooms for _ in range(count)]

@@ -149,7 +149,7 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
                 client.life.socket.broken = action.does == "broken"
         case "vanish":
             client.cut(silent=True)
-        case "cut" | "quit" | "ping" | "repeat" if started:
+        case "cut" | "quit" | "ping" | "repeat" | "quiet" if started:
             getattr(client, action.does)()
         case "send" | "send_private" | "join" | "leave" | "typing" | "judge" | "end_room" | "make_room" if started:
             getattr(client, action.does)(*action.of)

@@ -91,6 +91,8 @@ class Workload:
     hasty: bool = False
     judged: int = 0
     """At most so many kicks, bans and mutes, by the first client, who rules all rooms."""
+    away: float = 0
+    """The share of clients that leave for good, early; some want no notices."""
     ended: int = 0
     """At most so many times a room is deleted, and made anew a while later."""
 
@@ -128,6 +130,17 @@ WORKLOADS: Mapping[str, Workload] = {
         clients=(3, 6), rooms=2, seconds=(4, 40), judged=10, moves=8, messages=(10, 30), recipe=0.15, lives_matter=2
     ),
     "anew": Workload(clients=(3, 6), rooms=2, seconds=(4, 20), judged=2, ended=3, moves=6, messages=(8, 20)),
+    "away": Workload(
+        clients=(3, 5),
+        rooms=1,
+        seconds=(10, 150),
+        cuts=5,
+        private=24,
+        away=0.5,
+        messages=(1, 4),
+        fault_level=2,
+        lives_matter=3,
+    ),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
 }
 
@@ -143,7 +156,10 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         dialect: Dialect = "recipe" if draw.random() < kind.recipe else "v1"
         clients[f"c{number}"] = (draw.choice(rooms), dialect)
     rules = Rules(
-        roster_limit=draw.choice((0, 2, 50)), shard_limit=draw.randint(*kind.shard_limit), max_rooms_per_connection=5
+        roster_limit=draw.choice((0, 2, 50)),
+        shard_limit=draw.randint(*kind.shard_limit),
+        max_rooms_per_connection=5,
+        notices=True,
     )
     return Schedule(
         seed=seed,
@@ -242,6 +258,11 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         at, room = script.moment(), draw.choice(rooms)
         script.add(at, "end_room", room, client=names[0])
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
+    for name in names[1:] if kind.away else ():
+        if draw.random() < kind.away:
+            script.add(draw.uniform(1, script.seconds / 2), "quit", client=name)
+        if draw.random() < 0.2:
+            script.add(draw.uniform(1, script.seconds / 4), "quiet", client=name)
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 

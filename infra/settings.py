@@ -67,6 +67,8 @@ class Stage:
     """What becomes of a message that can't be reviewed: `open` stores it, `closed` has its client send it again."""
     review_services: bool = False
     """Whether what servers publish is reviewed, too."""
+    notices: bool = True
+    """Whether there is a topic that gets notices to who is away."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 

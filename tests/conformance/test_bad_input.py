@@ -59,6 +59,8 @@ BAD = {
     "a type of 10,000 digits": ('{"type":' + "9" * 10_000 + "}", "BAD_REQUEST"),
     "a room that is not there": (json.dumps({"message": "x", "roomId": fresh("nowhere")}), "ROOM_NOT_FOUND"),
     "history of no room": (json.dumps({"type": "history", "roomId": fresh("nowhere")}), "ROOM_NOT_FOUND"),
+    "notices neither on nor off": ('{"type":"notices","enabled":"perhaps"}', "BAD_REQUEST"),
+    "another's notices": ('{"type":"notices","enabled":false,"userId":"bob"}', "BAD_REQUEST"),
     "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
 }
 

@@ -207,8 +207,18 @@ async def test_who_is_away_is_told(deployment: Deployment) -> None:
     def subscribe() -> str:
         url: str = sqs.create_queue(QueueName="subscriber")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        topic = deployment.outputs["NoticesTopic"]
+        statement = {  # as docs/notices.md has it
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
         wanted = {"RawMessageDelivery": "true", "FilterPolicy": json.dumps({"userId": [bob, eve]})}
-        sns.subscribe(TopicArn=deployment.outputs["NoticesTopic"], Protocol="sqs", Endpoint=arn, Attributes=wanted)
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=wanted)
         return url
 
     url = await asyncio.to_thread(subscribe)

@@ -57,6 +57,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("Remainders", _COUNT, _LANE, "jobs deferred for those whose posts failed"),
         Metric("ConnectionsPurged", _COUNT, _LANE, "connections that were gone and were deleted"),
         Metric("SocketsClosed", _COUNT, _LANE, "sockets closed because no frame reached them in time"),
+        Metric("NoticesPublished", _COUNT, _LANE, "notices to who is away that the topic took"),
+        Metric("NoticesHeldBack", _COUNT, _LANE, "notices not sent: one about that sender was, within the minute"),
         Metric("JobsFailed", _COUNT, _LANE, "jobs that must come again"),
         Metric("JobsBuried", _COUNT, _LANE, "unreadable jobs moved to the dead-letter queue"),
     )

@@ -15,13 +15,14 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoMarks, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStore
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
+from adapters.sns import SnsPublisher
 from adapters.sqs import SqsQueue
-from domain.ports import Clock, Identity, Ports
+from domain.ports import Clock, Identity, Ports, Publisher
 from domain.rates import RateLimiter
 from domain.rooms import Rules
 
@@ -88,6 +89,7 @@ class Runtime:
                 trace=settings.trace,
                 edit_window=settings.edit_window,
                 delete_window=settings.delete_window,
+                notices=bool(settings.topic),
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
@@ -107,8 +109,18 @@ class Runtime:
                 limiter=RateLimiter(settings.rates),
                 identity=self.identity(),
                 marks=DynamoMarks(dynamodb, settings.tables),
+                notices=DynamoNotices(dynamodb, settings.tables),
+                publisher=await self._publisher(clock),
             )
         return self._ports
+
+    async def _publisher(self, clock: Clock) -> Publisher | None:
+        """Where the one lane sends notices that has jobs for it; its client costs the others nothing."""
+        if not self.settings.topic or self.settings.lane != "ephemeral":
+            return None
+        config = AioConfig(user_agent=USER_AGENT, connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
+        client = await self._open.enter_async_context(self._session.client("sns", config=config))
+        return SnsPublisher(client, self.settings.topic, clock)
 
     def identity(self) -> Identity:
         """Who tells users by their credentials; it keeps the issuer's keys between events."""

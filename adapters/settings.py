@@ -95,6 +95,8 @@ class Settings:
     """Seconds for which its sender may edit a message; 0: for as long as it is there."""
     delete_window: int = 0
     """Seconds for which its sender may delete it; likewise."""
+    topic: str = ""
+    """ARN of the topic that gets notices to who is away; empty: none is sent."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """How often a client may ask."""

@@ -37,6 +37,7 @@ from domain.events import (
     Left,
     MemberList,
     MemberSummary,
+    NoticesSet,
     Pong,
     PrivateMessage,
     RoomList,
@@ -346,11 +347,15 @@ class Connection:
                     call.set_exception(RequestRefused(event.code, event.message, event.retry_after))
                 else:
                     call.set_result(event)  # type: ignore[arg-type]  # only the wire's events have a clientId
-            elif not isinstance(event, Ack | Left | HistoryPage | Pong | RoomList | MemberList):  # second answers
+            elif not isinstance(event, _ANSWERS):  # second ones
                 self._events.put_nowait(event)
 
     def _now(self) -> float:
         return self._clock.monotonic()
+
+
+_ANSWERS = Ack | Left | HistoryPage | Pong | RoomList | MemberList | NoticesSet
+"""What nobody waits for is worth nothing."""
 
 
 def with_query(url: str, fields: dict[str, str | None]) -> str:

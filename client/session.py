@@ -59,6 +59,7 @@ from domain.events import (
     MessageDeleted,
     MessageEdited,
     Muted,
+    NoticesSet,
     Pong,
     PrivateMessage,
     Reacted,
@@ -398,7 +399,7 @@ class Session:
         self._catch_up(following, now)
         return [ack, *released]
 
-    def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
+    def _listed(self, page: RoomList | MemberList | NoticesSet, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
 
@@ -672,6 +673,7 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     HistoryPage: Session._history,
     RoomList: Session._listed,
     MemberList: Session._listed,
+    NoticesSet: Session._listed,
     Error: Session._refused,
     MessageEdited: Session._entry,
     MessageDeleted: Session._entry,

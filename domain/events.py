@@ -33,6 +33,7 @@ __all__ = [
     "MessageDeleted",
     "MessageEdited",
     "Muted",
+    "NoticesSet",
     "Pong",
     "PrivateMessage",
     "Reacted",
@@ -449,6 +450,14 @@ class UserRead(Event, frozen=True, kw_only=True):
     sent_at: int
 
 
+class NoticesSet(Event, frozen=True, kw_only=True):
+    """Whether the user is sent notices of what is said while they are away."""
+
+    type = "notices"
+    client_id: str | None = None
+    enabled: bool
+
+
 class Head(Event, frozen=True, kw_only=True):
     """A beacon: this room is at `seq`. Who has seen less asks `history`."""
 
@@ -504,6 +513,7 @@ EVENTS: Mapping[str, type[Event]] = {
         MemberList,
         Pong,
         Reauthenticated,
+        NoticesSet,
         Head,
         Error,
         Batch,

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.errors import ConnectionGone, NewerVersion, UnreadableJob
+from domain.notices import ANNOUNCED_FOR_MS, Announcement, NoticeKind
 from domain.protocol import FRAME_LIMIT, Seq
 from domain.rooms import Dialect, Entry, Ring, ShardKey
 
@@ -37,6 +38,7 @@ __all__ = [
     "WELCOME_MS",
     "WRITTEN_VERSION",
     "YOUNG_MS",
+    "Absent",
     "Arrived",
     "Doorbell",
     "Ephemeral",
@@ -47,6 +49,7 @@ __all__ = [
     "Plan",
     "Remainder",
     "Stats",
+    "absent",
     "deduplication_of",
     "encode_entry",
     "encode_job",
@@ -169,7 +172,19 @@ class Stats(_Job, frozen=True, kw_only=True, tag="stats"):
     not_after: int
 
 
-Ephemeral = Arrived | Notice | Stats
+class Absent(_RoomJob, frozen=True, kw_only=True, tag="absent"):
+    """Those of the users who are away are owed a notice of the entry, until `not_after`."""
+
+    seq: Seq
+    about: NoticeKind
+    at: int
+    sender: str
+    name: str
+    users: Annotated[list[str], Meta(max_length=20)]
+    not_after: int
+
+
+Ephemeral = Arrived | Notice | Stats | Absent
 Job = Doorbell | Plan | Remainder | Ephemeral
 
 
@@ -202,6 +217,22 @@ def planned(plan: Plan) -> list[Doorbell]:
         Doorbell(room=plan.room, epoch=plan.epoch, shard=it, seq=plan.seq, stored_at=plan.stored_at)
         for it in range(plan.shards)
     ]
+
+
+def absent(announcement: Announcement, now: int) -> Absent:
+    """The job that an announcement enqueues."""
+    it = announcement
+    return Absent(
+        room=it.room,
+        epoch=it.epoch,
+        seq=it.seq,
+        about=it.kind,
+        at=it.at,
+        sender=it.sender,
+        name=it.name,
+        users=list(it.users),
+        not_after=now + ANNOUNCED_FOR_MS,
+    )
 
 
 def group_of(job: Doorbell | Plan) -> str:

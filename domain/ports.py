@@ -13,6 +13,7 @@ from typing import Protocol
 
 from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
 from domain.marks import Mark
+from domain.notices import OfflineNotice
 from domain.policy import Needs
 from domain.rates import RateLimiter
 from domain.rooms import (
@@ -41,8 +42,10 @@ __all__ = [
     "Handshake",
     "Identity",
     "Marks",
+    "Notices",
     "Ports",
     "Principal",
+    "Publisher",
     "Review",
     "RoomStore",
     "Roster",
@@ -429,6 +432,39 @@ class Marks(Protocol):
 
     async def marks(self, rooms: Sequence[str], user: str) -> dict[str, Mark]:
         """The user's marks of up to 100 rooms; those without one are left out."""
+
+
+class Notices(Protocol):
+    """Who wants no notices, and which was sent last."""
+
+    async def silent(self, users: Sequence[str]) -> frozenset[str]:
+        """Those of up to 100 users who want none."""
+        ...
+
+    async def set_wanted(self, user: str, wanted: bool) -> None:
+        """Record whether the user wants any."""
+        ...
+
+    async def claim(self, notice: OfflineNotice, now: int) -> bool:
+        """Record that the user is about to be sent this notice: True for whoever may send it.
+
+        That is: none about this sender was claimed within `NOTICE_EVERY_MS` before `now`, or it was this very one,
+        which was not settled. So of a claimant who died, the next try sends the notice.
+        """
+        ...
+
+    async def settle(self, notice: OfflineNotice) -> None:
+        """Record that the notice was sent, if it is the last that was claimed: it is not claimed again before its time
+        is over, however often its request is repeated."""
+        ...
+
+
+class Publisher(Protocol):
+    """Where notices go."""
+
+    async def publish(self, notice: OfflineNotice, deadline: float) -> None:
+        """Hand the notice over to whoever has subscribed, or raise `Unavailable`, which it does after `deadline`
+        seconds without an answer; the notice may have gone all the same."""
         ...
 
 
@@ -449,3 +485,6 @@ class Ports:
     """None where nobody's credential can be told, as in the workers' tests."""
     _: KW_ONLY
     marks: Marks
+    notices: Notices
+    publisher: Publisher | None = None
+    """None where no notice is sent: in every function but one, and in a deployment without a topic."""

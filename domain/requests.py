@@ -51,6 +51,7 @@ __all__ = [
     "Request",
     "RequestType",
     "SendPrivateMessage",
+    "SetNotices",
     "SetRole",
     "Typing",
     "Unban",
@@ -253,6 +254,12 @@ class MarkRead(Request, frozen=True, kw_only=True, tag="read"):
     epoch: Seq | None = None
 
 
+class SetNotices(Request, frozen=True, kw_only=True, tag="notices"):
+    """Want notices of what is said while away, or none; without `enabled`: which is it?"""
+
+    enabled: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -307,6 +314,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(DeleteMessage, "ack", "message_deleted"),
         RequestType(React, "ack", "reaction"),
         RequestType(MarkRead, "read", "read"),
+        RequestType(SetNotices, "notices"),
     )
 }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from domain.errors import Refused
+from domain.notices import Announcement
 from domain.policy import (
     Action,
     Needs,
@@ -126,6 +127,8 @@ class Rules:
     """Seconds for which its sender may edit a message; 0: for as long as it is there. Moderators always may."""
     delete_window: int = 0
     """Seconds for which its sender may delete it; likewise."""
+    notices: bool = False
+    """Whether what is said to who is away is announced."""
 
 
 Dialect = Literal["v1", "recipe"]
@@ -397,6 +400,8 @@ class Once:
     """The frame that answered it."""
     rings: Sequence[Ring]
     expires_at: int
+    announcement: Announcement | None = None
+    """Whom it announced its entry to; None where there was nobody to tell."""
 
 
 @dataclass(frozen=True, slots=True)

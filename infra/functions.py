@@ -12,6 +12,7 @@ from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from adapters.settings import Settings
@@ -42,8 +43,9 @@ class Functions:
         settings: Settings,
         queues: BroadcastQueues,
         api: apigateway.WebSocketApi,
+        topic: sns.Topic | None,
     ) -> None:
-        """`bundle`: the zip with all code."""
+        """`bundle`: the zip with all code. `topic`: of notices, where there is one."""
         self.stage = stage
         self.made: dict[str, lambda_.Function] = {}
         """Name → function."""
@@ -52,6 +54,7 @@ class Functions:
         self._settings = settings
         self._queues = queues
         self._api = api
+        self._topic = topic
 
     def add(
         self, scope: Construct, name: str, handler: str, *, memory: int, timeout: float, lane: str = ""
@@ -113,6 +116,8 @@ class Functions:
         if lane:
             statements.append(_allow("Work", permissions.WORKS, [queues[lane].queue_arn]))
             statements.append(_allow("Bury", ["sqs:SendMessage"], [dead_letter_queues[lane].queue_arn]))
+        if self._topic is not None and name in permissions.PUBLISHES:
+            statements.append(_allow("Notices", ["sns:Publish"], [self._topic.topic_arn]))
         if methods := permissions.SOCKETS.get(name):
             arns = [self._api.arn_for_execute_api_v2(f"{it}/@connections/*", self.stage.name) for it in methods]
             statements.append(_allow("Sockets", ["execute-api:ManageConnections"], arns))

@@ -178,8 +178,9 @@ def _posts(watched: Watched, lane: str) -> cloudwatch.GraphWidget:
 def _clients(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
     comings = ("Connects", "HandshakesRefused", "Disconnects", "LeasesEnded")
     yield _graph("Comings and goings", [watched.own(it) for it in comings], parts=4)
-    asked = [watched.own("Requests"), watched.own("ReviewsFailed"), *_entries(watched)]
-    yield _graph("Requests, log entries", asked, parts=4)
+    told = [watched.own(it, lane="ephemeral") for it in ("NoticesPublished", "NoticesHeldBack")]
+    asked = [watched.own("Requests"), watched.own("ReviewsFailed"), *_entries(watched), *told]
+    yield _graph("Requests, log entries, notices", asked, parts=4)
     refused = [watched.own("RequestsRefused", code=it, label=it) for it in ERROR_CODES]
     yield _graph("Requests refused", refused, parts=4, stacked=True)
     of_api = ("MessageCount", "ClientError", "IntegrationError", "ExecutionError")

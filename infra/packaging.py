@@ -40,7 +40,7 @@ PACKAGES = ("adapters", "domain", "pipeline", "services")
 """Ours, that a function imports."""
 HOOKS = "hooks"
 """The operator's own, which ships where there is one."""
-SERVICES = ("apigatewaymanagementapi", "dynamodb", "sqs", "xray")
+SERVICES = ("apigatewaymanagementapi", "dynamodb", "sns", "sqs", "xray")
 """Whose API descriptions ship, of botocore's four hundred. The X-Ray SDK makes its client when it is imported."""
 SHIPS: Sequence[tuple[str, bool]] = (
     ("*/examples-1.json", False),  # of an API's documentation

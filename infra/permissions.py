@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from adapters.dynamodb.rows import DIRECTORY_INDEX
 
-__all__ = ["INDEXES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
+__all__ = ["INDEXES", "PUBLISHES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
 
 _PURGE = {
     # Who is gone leaves all its rooms, and they are told: `AnnouncingRoster`. GetItem: a leave whose first try died.
@@ -76,6 +76,9 @@ SENDS: Mapping[str, Sequence[str]] = {
     "ephemeral": ("ephemeral",),
 }
 """Function → the lanes that it sends jobs to. A worker may send to its own dead-letter queue too."""
+
+PUBLISHES: Sequence[str] = ("ephemeral",)
+"""Functions that publish notices, to the one topic, where the deployment has one."""
 
 WORKS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes")
 """What a worker, and the mapping that feeds it under its role, do to its own queue."""

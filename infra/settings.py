@@ -73,6 +73,8 @@ class Stage:
     """Seconds for which its sender may edit a message; 0: for as long as it is there. Moderators always may."""
     delete_window: int = 0
     """Seconds for which its sender may delete it; likewise."""
+    notices: bool = True
+    """Whether there is a topic that gets notices to who is away."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 

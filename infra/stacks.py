@@ -20,6 +20,7 @@ from infra.broadcast_pipeline import BroadcastPipeline
 from infra.broadcast_queues import BroadcastQueues
 from infra.functions import Functions
 from infra.identity import UserPool, parameter_names
+from infra.notifications import Notifications
 from infra.observability import Observability
 from infra.room_store import RoomStore
 from infra.settings import Stage, listed_callbacks, listed_origins
@@ -74,6 +75,7 @@ class ServiceStack(Stack):
         # From API id, Region and stage: a custom domain refuses `@connections`.
         endpoint = stage.management_endpoint or f"https://{api.api_id}.execute-api.{self.region}.{self.url_suffix}"
         queues = BroadcastQueues(self, "Queues", prefix=prefix, lanes=stage.lanes)
+        topic = Notifications(self, "Notifications", prefix=prefix).topic if stage.notices else None
         pool, client = self._user_pool(stage, prefix)
         issuer = issuer_of(pool, self.region, self.url_suffix) if pool else stage.oidc_issuer
         elsewhere = f"{stage.cognito_endpoint}/{pool}" if stage.cognito_endpoint else issuer
@@ -103,10 +105,11 @@ class ServiceStack(Stack):
             review_words=stage.review_words,
             review_fails=stage.review_fails,
             review_services=stage.review_services,
+            topic=topic.topic_arn if topic is not None else "",
             lanes=stage.lanes,
             rates=stage.rates,
         )
-        functions = Functions(stage, prefix, bundle, settings, queues, api)
+        functions = Functions(stage, prefix, bundle, settings, queues, api, topic)
         BroadcastPipeline(self, "Broadcast", functions=functions, queues=queues)
         workers = [functions.made[it] for it in stage.lanes]
         backend = Backend(self, "Backend", functions=functions)
@@ -135,6 +138,8 @@ class ServiceStack(Stack):
             **{f"{lane.title()}Queue": it.queue_name for lane, it in queues.queues.items()},
             **{f"{lane.title()}DeadLetterQueue": it.queue_name for lane, it in queues.dead_letter_queues.items()},
         }
+        if topic is not None:
+            outputs["NoticesTopic"] = topic.topic_arn
         if pool:
             outputs |= {"UserPoolId": pool, "UserPoolClientId": client}
         for output, value in outputs.items():

@@ -1,4 +1,4 @@
-"""DynamoDB and SQS on this machine: the ministack emulator in a process of its own, on a free loopback port.
+"""DynamoDB, SQS and SNS on this machine: the ministack emulator in a process of its own, on a free loopback port.
 
 It lives in an environment of its own, because it pins another botocore. What it holds is kept in the state folder: read
 when it starts, written when it stops, which it does by itself when this process is gone. A kill -9 of the emulator
@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 from adapters.aws import error_code
 from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
 from adapters.settings import table_names
+from adapters.sns import topic_name
 from adapters.sqs import queue_definition
 from domain.errors import BadSetting
 from domain.lanes import Lane
@@ -121,6 +122,7 @@ class Cloud:
     """`http://127.0.0.1:PORT`, for every service."""
     sqs: SQSClient
     dynamodb: DynamoDBClient
+    sns: Any
 
     def __init__(
         self,
@@ -143,7 +145,7 @@ class Cloud:
         self._running = running
         self._reset = reset
         self._python = python
-        self._services = ",".join(("dynamodb", "sqs", *services))
+        self._services = ",".join(("dynamodb", "sqs", "sns", *services))
         self._open = AsyncExitStack()
         self._queues = Queues()
 
@@ -171,7 +173,7 @@ class Cloud:
     ) -> None:
         await self.stop()
 
-    # ---- tables and queues
+    # ---- tables, queues and the topic
 
     async def create_tables(self, prefix: str) -> dict[str, str]:
         """Make the tables that are missing; connections, rooms, messages → table name."""
@@ -203,6 +205,11 @@ class Cloud:
             queues.dead[lane.name] = dead
         self._queues = queues
         return queues
+
+    async def create_topic(self, prefix: str) -> str:
+        """Make the topic of notices if it is missing; its ARN."""
+        made: dict[str, str] = await self.sns.create_topic(Name=topic_name(prefix))
+        return made["TopicArn"]
 
     async def queue_depths(self) -> dict[str, Depth]:
         """Lane → its depth, for the queues made by `create_queues`."""
@@ -237,6 +244,9 @@ class Cloud:
         )
         self.sqs = await self._open.enter_async_context(
             session.client("sqs", endpoint_url=self.endpoint, config=config)
+        )
+        self.sns = await self._open.enter_async_context(
+            session.client("sns", endpoint_url=self.endpoint, config=config)
         )
 
     async def _create_queue(self, name: str, attributes: dict[str, str]) -> str:

@@ -124,6 +124,7 @@ class Twin:
         self._review_words = review_words
         self._review_fails = review_fails
         self._queues = Queues()
+        self._topic = ""
         self._nursery: Nursery | None = None
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
@@ -208,6 +209,7 @@ class Twin:
             },
             "users": {"pool": self._users.pool, "client": self._users.client} if self._users else None,
             "queue_urls": {"lanes": self._queues.urls, "dead": self._queues.dead},
+            "topic": self._topic,
         }
 
     # ---- private
@@ -222,6 +224,7 @@ class Twin:
         self._started.push_async_callback(self.cloud.stop)
         await self.cloud.start()
         queues = self._queues = await self.cloud.create_queues(PREFIX, self.lanes.values())
+        self._topic = await self.cloud.create_topic(PREFIX)
         settings = Settings(
             tables=await self.cloud.create_tables(PREFIX),
             queues=queues.urls,
@@ -236,6 +239,7 @@ class Twin:
             review=self._review,
             review_words=self._review_words,
             review_fails=self._review_fails,
+            topic=self._topic,
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)

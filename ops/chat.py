@@ -25,6 +25,7 @@ from domain.events import (
     MessageDeleted,
     MessageEdited,
     Muted,
+    NoticesSet,
     PrivateMessage,
     Reacted,
     RoleSet,
@@ -46,6 +47,7 @@ from domain.requests import (
     Kick,
     Mute,
     React,
+    SetNotices,
     SetRole,
     Unban,
     Unmute,
@@ -77,6 +79,7 @@ TEXT or /chat TEXT  say it in the room you are in
 /kick USER [WHY]    end USER's connections in the room
 /ban USER [SECONDS] keep USER out; /unban USER
 /mute USER [SECONDS] let USER write nothing; /unmute USER
+/notices [on | off] whether you are told elsewhere of what is said to you while you are away
 /quit               end"""
 NO_ROOM = "! you are in no room; /join ROOM"
 
@@ -318,6 +321,14 @@ class _Terminal:
             return
         await self._me.ask(kind(room_id=self._room, user_id=user, **fields))
 
+    async def _notices(self, word: str) -> None:
+        if word not in {"", "on", "off"}:
+            _show("! /notices on, or /notices off; without a word it says which")
+            return
+        stands = await self._me.ask(SetNotices(enabled={"on": True, "off": False}.get(word)))
+        if isinstance(stands, NoticesSet):
+            _show(f"* notices of what is said to you while you are away are {'on' if stands.enabled else 'off'}")
+
     async def _help(self, _: str) -> None:
         for line in HELP.splitlines():
             _show(line)
@@ -475,6 +486,7 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/unban": _Terminal._unban,
     "/mute": _Terminal._mute,
     "/unmute": _Terminal._unmute,
+    "/notices": _Terminal._notices,
     "/help": _Terminal._help,
 }
 _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from domain.errors import NewerVersion, Unavailable, UnreadableJob
-from domain.fanout import Arrived, Doorbell, Job, Notice, Plan, Remainder, Stats, parse_job, planned
+from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Remainder, Stats, parse_job, planned
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Connections, Ports
 from domain.rooms import ShardKey
+from pipeline.absent import Notifier
 from pipeline.broadcast import Broadcast
 from pipeline.ephemeral import Announcer
 from pipeline.known import KnownMembers
@@ -69,6 +70,7 @@ class Worker:
         self._broadcast = Broadcast(ports, poster, known or KnownMembers())
         self.lags = self._broadcast.lags
         self._announcer = Announcer(ports, poster)
+        self._notifier = Notifier(ports, self.counts)
 
     async def work(self, records: Sequence[Record], time_left: TimeLeft) -> Worked:
         """Work a batch: its groups side by side, the jobs of a group together.
@@ -139,6 +141,8 @@ class Worker:
                 await self._announcer.notify(job, time_left)
             case Stats():
                 await self._announcer.count(job, time_left)
+            case Absent():
+                await self._notifier.tell(job)
 
     async def _read(self, record: Record, worked: Worked) -> Job | None:
         """The record's job; None once an unreadable one is out of its group's way. Raises `NewerVersion`."""

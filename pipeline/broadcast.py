@@ -149,6 +149,8 @@ class Broadcast:
         self, key: ShardKey, entries: Sequence[Entry], members: Sequence[Member], time_left: TimeLeft
     ) -> list[_Owed]:
         """Post `entries` to `members`, side by side; what those are still owed whose posts failed."""
+        if not entries:  # a remainder's, that are there no longer
+            return []
         now = self._ports.clock.now()
         frames_for = _packer(key, [_stamped(it, packedAt=now) for it in entries])
         failed: list[_Owed] = []

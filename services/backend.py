@@ -16,6 +16,7 @@ from domain.rooms import Append, Entry, Room, Sender, Sending, check_room_open, 
 from services.caller import Caller
 from services.eviction import evict
 from services.listing import page_of_members
+from services.notices import announcement_of
 from services.private import is_online
 from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 
@@ -71,15 +72,18 @@ async def _publish(ports: Ports, action: Publish, request_id: str) -> dict[str, 
             body["message"] = text
         kind = "chat" if action.user_id is None else "private_message"
         entry = Entry(seq=room.head + 1, type=kind, at=now, sender=sender, body=body)
+        online = action.user_id is None or await is_online(ports, room, now)
         ack = Ack(
             client_id=action.client_id,
             message_id=str(body["messageId"]),
             room_id=room_id,
             epoch=room.epoch,
             seq=entry.seq,
-            online=UNSET if action.user_id is None else await is_online(ports, room, now),
+            online=UNSET if action.user_id is None else online,
         )
-        return Draft([Append(room, entry)], Sender(sender), ack)
+        away = () if online or action.user_id is None else (action.user_id,)
+        announcement = announcement_of(ports, caller, "private_message", room, entry, away)
+        return Draft([Append(room, entry)], Sender(sender), ack, announcement=announcement)
 
     # As a client's request it is what is remembered of it, so that another message under its `clientId` is noticed.
     request = (

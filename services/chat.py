@@ -15,6 +15,7 @@ from domain.requests import ChatMessage
 from domain.rooms import Append, Entry, Room, Sender, Sending, check_may_send
 from services.caller import Caller
 from services.history import kept
+from services.notices import announcement_of
 from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 from services.sessions import last_room
 
@@ -59,8 +60,12 @@ async def send_chat(ports: Ports, caller: Caller, request: ChatMessage) -> bytes
             epoch=room.epoch,
             seq=entry.seq,
         )
-        appends = [Append(room, entry, amends=amends, thread=thread)]
-        return Draft(appends, Sender(caller.user, caller.connection, membership, needs), ack)
+        return Draft(
+            [Append(room, entry, amends=amends, thread=thread)],
+            Sender(caller.user, caller.connection, membership, needs),
+            ack,
+            announcement=announcement_of(ports, caller, "mention", room, entry, request.mentions or ()),
+        )
 
     # A message sent again is the same one, traced or not.
     return await commit(ports, caller, replace(request, trace=False), [room_id], draft)

@@ -10,6 +10,7 @@ from domain.ports import Ports
 from domain.requests import REQUESTS, SendPrivateMessage, request_type
 from domain.rooms import Append, Entry, Room, Sender, Sending, ShardKey, check_may_send, inbox_of
 from services.caller import Caller
+from services.notices import announcement_of
 from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
 
 __all__ = ["is_online", "send_private_message"]
@@ -52,15 +53,18 @@ async def send_private_message(ports: Ports, caller: Caller, request: SendPrivat
                 Append(inbox, replace(appends[0].entry, beside={"twin": target.head + 1})),
                 Append(target, replace(_entry(target, caller, body, now), beside={"twin": inbox.head + 1})),
             ]
+        online = await is_online(ports, target, now)
         ack = Ack(
             client_id=request.client_id,
             message_id=body["messageId"],
             room_id=own,
             epoch=inbox.epoch,
             seq=appends[0].entry.seq,
-            online=await is_online(ports, target, now),
+            online=online,
         )
-        return Draft(appends, Sender(caller.user, caller.connection, membership, needs), ack)
+        away = () if online else (request.target_user_id,)
+        announcement = announcement_of(ports, caller, "private_message", target, appends[-1].entry, away)
+        return Draft(appends, Sender(caller.user, caller.connection, membership, needs), ack, announcement=announcement)
 
     return await commit(ports, caller, request, list(dict.fromkeys([own, theirs])), draft)
 

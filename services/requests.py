@@ -26,6 +26,7 @@ from domain.requests import (
     Reauth,
     Request,
     SendPrivateMessage,
+    SetNotices,
     Typing,
     UpdateRoom,
     parse_request,
@@ -38,6 +39,7 @@ from services.history import read_history
 from services.listing import list_members, list_rooms
 from services.marks import mark_read
 from services.moderation import ACTS, moderate
+from services.notices import set_notices
 from services.presence import answer_ping, tell_typing
 from services.private import send_private_message
 from services.reauth import check_token, reauthenticate
@@ -76,6 +78,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     DeleteMessage: delete_message,
     React: react,
     MarkRead: mark_read,
+    SetNotices: set_notices,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

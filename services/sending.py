@@ -1,4 +1,4 @@
-"""Commit, then ring, then acknowledge: what every durable request has in common."""
+"""Commit, then ring and announce, then acknowledge: what every durable request has in common."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from domain.errors import Conflict, Refused, Unavailable
 from domain.events import Event, encode_event
-from domain.fanout import Doorbell, Plan, encode_entry, jobs_for, lane_of
+from domain.fanout import Doorbell, Plan, absent, encode_entry, jobs_for, lane_of
+from domain.notices import Announcement
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.requests import Request, encode_request
@@ -51,6 +52,8 @@ class Draft:
     reply: Event
     rings: Sequence[Ring] = ()
     """What to ring beside what is appended."""
+    announcement: Announcement | None = None
+    """Who is to be told of it if they are away."""
 
 
 Drafter = Callable[[Sending, int], Awaitable[Draft]]
@@ -60,8 +63,8 @@ Drafter = Callable[[Sending, int], Awaitable[Draft]]
 async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence[str], draft: Drafter) -> bytes:
     """Store the request's entries, ring their doorbells, and return the reply's frame.
 
-    Carried out once for each (user, clientId): a repeat rings again and gets the first reply. What is read of the
-    caller is what the first of `rooms` records.
+    Carried out once for each (user, clientId): a repeat rings and announces again, and gets the first reply. What is
+    read of the caller is what the first of `rooms` records.
     """
     key = once_key(caller, request)
     digest = hashlib.sha256(msgspec.json.encode([rooms, encode_request(request).decode()])).hexdigest()
@@ -73,6 +76,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             if sending.once.digest != digest:
                 raise Refused("BAD_REQUEST", "`clientId` was used for another request before; use a new one")
             await _ring(ports, sending.once.rings)
+            await _announce(ports, sending.once.announcement)
             return sending.once.reply.encode()
         drafted = await draft(sending, now)
         appends = [_kept(it, ports.rules, now) for it in drafted.appends]
@@ -85,6 +89,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             # Nobody is in there.
             rings=[*(it.ring for it in drafted.appends if not is_audit(it.read.room)), *drafted.rings],
             expires_at=now + ONCE_RETENTION_MS,
+            announcement=drafted.announcement,
         )
         try:
             await ports.store.append(appends, drafted.sender, key, once, now)
@@ -95,6 +100,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
             raise Refused("ROOM_BUSY", "Too many write to this room at once", retry_after=RETRY_AFTER) from None
         traced = any("trace" in it.entry.body for it in drafted.appends)
         await _ring(ports, once.rings, ports.clock.now() if traced else UNSET)
+        await _announce(ports, once.announcement)
         return once.reply.encode()
 
 
@@ -120,6 +126,12 @@ async def _ring(ports: Ports, rings: Sequence[Ring], stored_at: int | UnsetType 
 def _kept(append: Append, rules: Rules, now: int) -> Append:
     """With the end of what is stored."""
     return replace(append, entry=replace(append.entry, ends_at=entry_end(append.read, rules, now)))
+
+
+async def _announce(ports: Ports, announcement: Announcement | None) -> None:
+    """Have a worker tell who is away: who that is and who wants to know is not for the sender to wait for."""
+    if announcement is not None:
+        await ports.queue.announce(absent(announcement, ports.clock.now()))
 
 
 def new_message_id(ports: Ports) -> str:

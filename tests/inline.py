@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters.identity import DemoIdentity
-from adapters.memory import MemoryMarks, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import ConnectionGone, PostFailed, Refused, Throttled
 from domain.lanes import LANES, Lane
@@ -78,6 +78,7 @@ class InlineService:
             random.Random(seed),
             identity=identity,
             marks=MemoryMarks(),
+            notices=MemoryNotices(),
         )
         self.gateway = Gateway(
             authorizer=_Function(self._authorize, self.failures),

@@ -6,6 +6,8 @@ Gateway's are base64.
 rooms: room/`meta`, room/`directory`, room/`user#USER`, room/`read#USER`; room#epoch#shard/`shard`, and
 room#epoch#shard/connectionId for each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of
 `#` tells these keys apart. The index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
+Of an inbox also inbox/`notices`, whether its user wants any, and inbox/`notice#SENDER`, the last that was sent about a
+sender.
 messages: room#epoch/seq is an entry, room#epoch/`~SEQ~USER~EMOJI` that the user has reacted so to the message there,
 room#epoch/`~ROOT#SEQ` that the entry at SEQ is in the thread that began at ROOT (`~` sorts behind all digits, and is in
 no id); `#once#USER`/clientId a once-row, whose leading `#` no room can have.
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from domain.marks import Mark
+from domain.notices import Announcement
 from domain.rooms import (
     FOREVER,
     Connection,
@@ -42,6 +45,7 @@ from domain.rooms import (
     ShardKey,
     Standing,
     due_bucket,
+    inbox_of,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +78,8 @@ __all__ = [
     "membership_key",
     "membership_row",
     "meta_key",
+    "notice_key",
+    "notices_key",
     "once_key",
     "once_row",
     "profile_text",
@@ -90,6 +96,7 @@ __all__ = [
     "read_shard",
     "read_standing",
     "room_row",
+    "seconds",
     "seq_text",
     "shard_key",
     "standing_row",
@@ -122,6 +129,7 @@ LAST_SEQ = 10**16 - 1
 """No seq is above it."""
 
 _profiles = msgspec.json.Decoder(Profile)
+_announcements = msgspec.json.Decoder(Announcement)
 
 Key = dict[str, "AttributeValueTypeDef"]
 Item = dict[str, "AttributeValueTypeDef"]
@@ -151,18 +159,19 @@ def _key(pk: str, sk: str) -> Key:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
-def _seconds(milliseconds: int) -> int:
+def seconds(milliseconds: int) -> int:
+    """Whole seconds, as a time-to-live wants them."""
     return -(-milliseconds // 1000)
 
 
 def _end(ends_at: int) -> int | None:
     """The time-to-live of what is kept until then; None: it has none."""
-    return None if ends_at == FOREVER else _seconds(ends_at)
+    return None if ends_at == FOREVER else seconds(ends_at)
 
 
 def time_to_live(expires_at: int) -> int:
     """The time-to-live, in seconds, of the rows of a connection that ends then."""
-    return _seconds(expires_at + ROW_RETENTION_MS)
+    return seconds(expires_at + ROW_RETENTION_MS)
 
 
 # ------------------------------------------------------------------------------------------------ connections
@@ -242,7 +251,7 @@ def due_key(connection: str, minute: int) -> Key:
 
 
 def due_row(connection: str, minute: int) -> Item:
-    return due_key(connection, minute) | values({TTL_ATTRIBUTE: _seconds(minute * 60_000 + DUE_RETENTION_MS)})
+    return due_key(connection, minute) | values({TTL_ATTRIBUTE: seconds(minute * 60_000 + DUE_RETENTION_MS)})
 
 
 def tick_key(bucket: int) -> Key:
@@ -352,6 +361,16 @@ def mark_key(room: str, user: str) -> Key:
 def read_mark(item: Mapping[str, Any]) -> Mark:
     row = _plain(item)
     return Mark(row["epoch"], row["seq"], row["nth"])
+
+
+def notices_key(user: str) -> Key:
+    """Whether the user wants notices."""
+    return _key(inbox_of(user), "notices")
+
+
+def notice_key(user: str, sender: str) -> Key:
+    """The last notice to the user about a sender."""
+    return _key(inbox_of(user), f"notice#{sender}")
 
 
 def shard_key(key: ShardKey) -> Key:
@@ -484,14 +503,16 @@ def once_key(user: str, client_id: str) -> Key:
 
 
 def once_row(user: str, client_id: str, once: Once) -> Item:
+    it = once.announcement
     return once_key(user, client_id) | values(
         {
             "v": ROW_VERSION,
             "digest": once.digest,
             "reply": once.reply,
             "rings": msgspec.json.encode(once.rings).decode(),
+            "announcement": None if it is None else msgspec.json.encode(it).decode(),
             "expiresAtMs": once.expires_at,
-            TTL_ATTRIBUTE: _seconds(once.expires_at),
+            TTL_ATTRIBUTE: seconds(once.expires_at),
         }
     )
 
@@ -503,4 +524,5 @@ def read_once(item: Mapping[str, Any]) -> Once:
         reply=row["reply"],
         rings=msgspec.json.decode(row["rings"], type=list[Ring]),
         expires_at=row["expiresAtMs"],
+        announcement=_announcements.decode(row["announcement"]) if "announcement" in row else None,
     )

@@ -7,7 +7,16 @@ services; the effect itself is one step. Data does not expire by itself, just as
 from adapters.memory.clock import ManualClock
 from adapters.memory.connections import MemoryConnections
 from adapters.memory.marks import MemoryMarks
+from adapters.memory.notices import MemoryNotices, MemoryPublisher
 from adapters.memory.queue import MemoryQueue
 from adapters.memory.store import MemoryStore
 
-__all__ = ["ManualClock", "MemoryConnections", "MemoryMarks", "MemoryQueue", "MemoryStore"]
+__all__ = [
+    "ManualClock",
+    "MemoryConnections",
+    "MemoryMarks",
+    "MemoryNotices",
+    "MemoryPublisher",
+    "MemoryQueue",
+    "MemoryStore",
+]

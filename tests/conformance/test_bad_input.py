@@ -93,6 +93,8 @@ BAD = {
         "BAD_REQUEST",
     ),
     "an empty reaction": ('{"type":"react","roomId":"ROOM","seq":1,"emoji":""}', "BAD_REQUEST"),
+    "notices neither on nor off": ('{"type":"notices","enabled":"perhaps"}', "BAD_REQUEST"),
+    "another's notices": ('{"type":"notices","enabled":false,"userId":"bob"}', "BAD_REQUEST"),
     "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
 }
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from domain.errors import Conflict, Unavailable
+from domain.notices import Announcement
 from domain.policy import Needs, Role
 from domain.rooms import FOREVER, Append, Entry, Ring, Room, Sender, Sending, Standing, inbox_of
 from tests.contract.stage import EPOCH, HOUR, NOW, StoreStage
@@ -49,6 +50,16 @@ async def test_a_send_reads_all_it_depends_on(stage: StoreStage) -> None:
         standing=Standing(muted_until=NOW),
         once=expired,
     )
+
+
+async def test_a_once_row_keeps_whom_it_announced(stage: StoreStage) -> None:
+    """So that a repeat announces the same."""
+    await stage.open_room()
+    await stage.enter()
+    said = Announcement("mention", stage.room, EPOCH, 1, NOW, stage.user, "Ada Löwe", ["bob", "cid"])
+    once = stage.once(1, announcement=said)
+    await stage.append(await stage.read_room(), stage.entry(1), once=once)
+    assert (await stage.store.sending([stage.room], stage.connection, stage.user, "request-1")).once == once
 
 
 async def test_once_rows_belong_to_their_user(stage: StoreStage) -> None:

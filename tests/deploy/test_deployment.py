@@ -199,6 +199,44 @@ async def test_it_conforms(deployment: Deployment, tmp_path: Path) -> None:
     assert ran - expected >= 80
 
 
+async def test_who_is_away_is_told(deployment: Deployment) -> None:
+    """By the one role that may publish to the topic, which takes nothing without TLS; and nobody who has opted out."""
+    sns, sqs = deployment.client("sns"), deployment.client("sqs")
+    bob, eve, room = fresh("bob"), fresh("eve"), fresh("hall")
+
+    def subscribe() -> str:
+        url: str = sqs.create_queue(QueueName="subscriber")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        topic = deployment.outputs["NoticesTopic"]
+        statement = {  # as docs/notices.md has it
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        wanted = {"RawMessageDelivery": "true", "FilterPolicy": json.dumps({"userId": [bob, eve]})}
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=wanted)
+        return url
+
+    url = await asyncio.to_thread(subscribe)
+    async with person(deployment.websocket_url, fresh("ada"), room) as ada:
+        for name in (eve, bob):
+            async with person(deployment.websocket_url, name, room) as someone:
+                reply = await someone.ask(type="notices", enabled=name == bob)
+                assert reply["data"]["enabled"] is (name == bob)
+            await ada.until(lambda: any(it["userId"] == name for it in ada.seen("user_left")), PATIENCE)  # noqa: B023
+            reply = await ada.ask(type="private_message", targetUserId=name, message="psst")
+            assert reply["data"]["online"] is False
+        await asyncio.to_thread(wait_until, lambda: counted(deployment, "ephemeral", "NoticesPublished") == 1)
+        [body] = await asyncio.to_thread(_bodies, sqs, url)
+        notice = json.loads(body)
+        assert (notice["userId"], notice["senderId"], notice["kind"]) == (bob, ada.user, "private_message")
+    await asyncio.to_thread(lambda: sqs.delete_queue(QueueUrl=url))
+
+
 async def test_poison_is_buried(deployment: Deployment) -> None:
     """In every lane, by a worker under its own role."""
     sqs = deployment.client("sqs")

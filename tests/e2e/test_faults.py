@@ -14,6 +14,7 @@ import pytest
 
 from adapters.dynamodb import DynamoMarks, DynamoStore
 from adapters.management_api import ManagementApi, management_client_config
+from adapters.memory import MemoryNotices
 from adapters.roster import AnnouncingRoster
 from adapters.runtime import SystemClock
 from adapters.settings import table_names
@@ -131,7 +132,8 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         queue = SqsQueue(twin.cloud.sqs, queues.urls, queues.dead, clock, random.Random(0))
         roster = AnnouncingRoster(store, queue, clock, Rules())
         marks = DynamoMarks(twin.cloud.dynamodb, table_names(PREFIX))
-        here = WorkerHere(Ports(store, queue, roster, clock, marks=marks), ManagementApi(sockets))
+        ports = Ports(store, queue, roster, clock, marks=marks, notices=MemoryNotices())
+        here = WorkerHere(ports, ManagementApi(sockets))
         await source.stop()
         mine = EventSource(LANES["interactive"], queues.urls["interactive"], here, twin.cloud.sqs)
         mine.start()

@@ -11,6 +11,7 @@ NAMES = {
     "AWS::SQS::Queue": "QueueName",
     "AWS::Lambda::Function": "FunctionName",
     "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SNS::Topic": "TopicName",
 }
 """Type → the property with the name that we gave it."""
 

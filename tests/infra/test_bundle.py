@@ -179,7 +179,8 @@ async def endpoint(service, region):
 
 async def main():
     regions = ("eu-central-1", "cn-north-1", "us-gov-west-1")
-    return [await endpoint(it, region) for it in ("dynamodb", "sqs", "apigatewaymanagementapi") for region in regions]
+    services = ("dynamodb", "sqs", "sns", "apigatewaymanagementapi")
+    return [await endpoint(it, region) for it in services for region in regions]
 
 trusted = ssl.create_default_context(cafile=get_cert_path(True)).cert_store_stats()["x509_ca"]
 print(json.dumps([trusted, *asyncio.run(main())]))
@@ -188,7 +189,7 @@ print(json.dumps([trusted, *asyncio.run(main())]))
     assert trusted > 100
     assert found == [
         f"https://{service}.{region}.amazonaws.com{'.cn' if region == 'cn-north-1' else ''}"
-        for service in ("dynamodb", "sqs", "execute-api")
+        for service in ("dynamodb", "sqs", "sns", "execute-api")
         for region in ("eu-central-1", "cn-north-1", "us-gov-west-1")
     ]
 

@@ -182,10 +182,9 @@ def test_an_alarm_tells_somebody_what_it_means_and_what_to_do(
     service: Template, alarms: dict[str, dict[str, Any]]
 ) -> None:
     """None without an action, or without words; and none that silence sets off."""
-    [topic] = service.of("AWS::SNS::Topic")
     assert len(alarms) > 2 * len(LANES)
     for name, alarm in alarms.items():
-        assert alarm["AlarmActions"] == [f"<{topic}>"], name
+        assert alarm["AlarmActions"] == ["<roomcast-dev-alarms>"], name
         means, first, what = alarm["AlarmDescription"].partition(" First: ")
         assert means.endswith("."), name
         assert first, name
@@ -264,9 +263,9 @@ def test_the_rates_are_of_one_lane_each(service: Template) -> None:
 
 def test_cloudwatch_may_publish_and_nobody_without_tls(service: Template) -> None:
     """A topic with a policy has lost its default one; under the key that AWS manages CloudWatch could not publish."""
-    [topic] = service.of("AWS::SNS::Topic").values()
-    assert "KmsMasterKeyId" not in topic
-    [policy] = service.of("AWS::SNS::TopicPolicy").values()
+    assert "KmsMasterKeyId" not in service.named("AWS::SNS::Topic")["roomcast-dev-alarms"]
+    policies = service.of("AWS::SNS::TopicPolicy").values()
+    [policy] = (it for it in policies if it["Topics"] == ["<roomcast-dev-alarms>"])
     statements = {it["Effect"]: it for it in policy["PolicyDocument"]["Statement"]}
     denied, allowed = statements["Deny"], statements["Allow"]
     assert (denied["Principal"], denied["Action"]) == ("*", "sns:Publish")

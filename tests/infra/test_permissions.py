@@ -78,6 +78,8 @@ SOCKETS = {
     "retry": ["POST", "DELETE"],
     "ephemeral": ["POST"],
 }
+# Functions that may publish to the topic of notices, and to no other.
+PUBLISHES = {"ephemeral"}
 
 
 def policies(service: Template) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -110,6 +112,8 @@ def expected(function: str) -> set[tuple[tuple[str, ...], tuple[str, ...]]]:
         work = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
         found.add((tuple(f"sqs:{it}" for it in work), (f"<{own}{FIFO[function]}.Arn>",)))
         found.add((("sqs:SendMessage",), (f"<{own}-dead{FIFO[function]}.Arn>",)))
+    if function in PUBLISHES:
+        found.add((("sns:Publish",), ("<roomcast-dev-notices>",)))
     if function in SOCKETS:
         api = "arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<ApiF70053CD>/dev"
         found.add((("execute-api:ManageConnections",), tuple(f"{api}/{it}/@connections/*" for it in SOCKETS[function])))

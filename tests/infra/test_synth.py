@@ -75,12 +75,13 @@ def test_cfn_lint_finds_nothing(dev: Synthesis, prod: Synthesis, stage: str) -> 
 
 
 def test_outputs_say_where_the_service_is(service: Template) -> None:
-    """The sockets, `@connections`, the dashboard, and each lane's queues."""
+    """The sockets, `@connections`, the dashboard, the topic of notices, and each lane's queues."""
     api = "<ApiF70053CD>.execute-api.<AWS::Region>.<AWS::URLSuffix>/dev"
     assert service.outputs.pop("WebSocketUrl") == f"wss://{api}"
     assert service.outputs.pop("ManagementUrl") == f"https://{api}"
     assert service.outputs.pop("PublishFunction") == "<roomcast-dev-publish>"
     assert "dashboards" in service.outputs.pop("DashboardUrl")
+    assert service.outputs.pop("NoticesTopic") == "<roomcast-dev-notices>"
     queues = {f"{it.title()}{kind}" for it in LANES for kind in ("Queue", "DeadLetterQueue")}
     assert set(service.outputs) == queues
 

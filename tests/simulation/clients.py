@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,9 @@ from client.backoff import Backoff
 from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.messages import Messages
 from client.session import Dialect, Session
-from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, UserRead, Welcome
+from domain.events import Ack, Chat, Error, Joined, Left, Logged, NoticesSet, PrivateMessage, UserRead, Welcome
 from domain.policy import ADMINS
-from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Unban, Unmute
+from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, SetNotices, Unban, Unmute
 from domain.rooms import is_inbox
 from tests.simulation.amends import Asked
 from tests.simulation.sockets import Socket
@@ -56,6 +57,10 @@ class Life:
     """Rooms that its user was removed from, as was acknowledged to who did it."""
     leaked: list[tuple[str, int]] = field(default_factory=list)
     """(room, seq) that came all the same."""
+    came_at: int = 0
+    """When it was open, in milliseconds since 1970."""
+    gone_at: float = math.inf
+    """When its client lost it."""
 
 
 @dataclass(slots=True)
@@ -97,6 +102,9 @@ class Client:
         """(room, epoch, seq) → each way in which the entry came, by whatever path."""
         self.released: dict[str, list[tuple[int, int]]] = defaultdict(list)
         """Room → (epoch, seq), in the order in which the user got them; (0, 0) where it was followed anew."""
+        self.asked_for_quiet = False
+        self.quiet_since: int | None = None
+        """When it was told that it gets no notices, in milliseconds since 1970."""
         self.starting = False
         self.quits = False
         self.service = service
@@ -185,6 +193,12 @@ class Client:
             self._marks(request)
             self.service.request(self, self.life.socket, json.dumps(request).encode())
 
+    def quiet(self) -> None:
+        """Want no notices, for good."""
+        self.asked_for_quiet = True
+        self.session.ask(SetNotices(enabled=False), self.now)
+        self.flush()
+
     def typing(self, room: str) -> None:
         self.session.typing(room)
         self.flush()
@@ -232,7 +246,7 @@ class Client:
 
     def opened(self, socket: Socket, room: str) -> None:
         """The handshake is over."""
-        self.lives.append(Life(socket, self.name, self.dialect, self._before))
+        self.lives.append(Life(socket, self.name, self.dialect, self._before, came_at=self.service.clock.now()))
         self.session.connected(self.now, room)
         self.flush()
 
@@ -297,6 +311,7 @@ class Client:
             self._ended()
 
     def _ended(self) -> None:
+        self.lives[-1].gone_at = self.service.clock.now()
         if self._alarm is not None:
             self._alarm.cancel()
         self._take(self.session.disconnected())
@@ -375,6 +390,8 @@ class Client:
                     judged = self.judged.pop(event.client_id or "", None)
                     if judged is not None:
                         self.service.removed(*judged)
+                case NoticesSet():
+                    self.quiet_since = self.quiet_since or self.service.clock.now()
                 case Error():
                     self._was_refused(event, life)
                 case _:

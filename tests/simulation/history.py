@@ -12,6 +12,7 @@ from domain.rooms import Entry, Room, ShardKey, is_inbox
 from tests.simulation.amends import amended, is_message, texts
 from tests.simulation.clients import Client, Life
 from tests.simulation.marks import marks_at_fault
+from tests.simulation.notices import told_wrong
 from tests.simulation.service import Service
 
 __all__ = ["DEAD_POSTS", "LAST_WORD", "Violation", "check"]
@@ -72,6 +73,7 @@ async def check(
     found += [Violation("I15", it) for it in amended(service, clients, logs)]
     kept = {name: (it.room, it.logs) for name, it in stored.items()}
     found += [Violation("I16", it) for it in marks_at_fault(service, clients, kept)]
+    found += [Violation("notices", it) for it in told_wrong(service, clients)]
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.memory import MemoryMarks, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import RoomcastError
 from domain.lanes import LANES, Lane
@@ -110,8 +110,8 @@ class LargeRoom:
         self.sockets = Sockets(self.clock, draw)
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=max(2, scale.shard_limit // 20))
         roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
-        marks = MemoryMarks(jitter(draw, 0.001, 0.006))
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, marks=marks)
+        marks, notices = MemoryMarks(jitter(draw, 0.001, 0.006)), MemoryNotices()
+        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, marks=marks, notices=notices)
         self.environments = Environments(self.ports, self.queue, self.sockets, self.lanes)
         self.refused: list[Exception] = []
         self.members: list[str] = []

@@ -499,8 +499,7 @@ MUTANTS: Sequence[Mutant] = (
         (
             "services.amends:_copies",
             "copies += [_Copy(room, it) for it in found]",
-            "room = await ports.store.room(name) or room\n"
-            "        copies += [_Copy(room, it) for it in found]",
+            "room = await ports.store.room(name) or room\n        copies += [_Copy(room, it) for it in found]",
         ),
     ),
     _mutant(
@@ -532,5 +531,50 @@ MUTANTS: Sequence[Mutant] = (
         "I5 I15",
         "amends",
         ("client.session:Session._acked", " or ack.message_id is UNSET", ""),
+    ),
+    # ---- notices to who is away
+    _mutant(
+        "a repeat does not announce",
+        "notices",
+        "away",
+        (SEND, "await _announce(ports, sending.once.announcement)", "pass"),
+    ),
+    _mutant(
+        "of a claimant that died the notice is lost",
+        "notices",
+        "away",
+        (
+            "adapters.memory.notices:MemoryNotices.claim",
+            "if at > now - NOTICE_EVERY_MS and not again:",
+            "if at > now - NOTICE_EVERY_MS:",
+        ),
+    ),
+    _mutant(
+        "every message is a notice",
+        "notices",
+        "away",
+        (
+            "adapters.memory.notices:MemoryNotices.claim",
+            "if at > now - NOTICE_EVERY_MS and not again:",
+            "if False:",
+        ),
+    ),
+    _mutant(
+        "a publish that failed is forgotten",
+        "notices",
+        "away",
+        ("pipeline.absent:Notifier.tell", "raise it", "pass"),
+    ),
+    _mutant(
+        "who is back gets notices",
+        "notices",
+        "away",
+        ("pipeline.absent:Notifier._is_here", "return True", "return False"),
+    ),
+    _mutant(
+        "who wants no notices gets them",
+        "notices",
+        "away",
+        ("pipeline.absent:Notifier.tell", "it not in silent and ", ""),
     ),
 )

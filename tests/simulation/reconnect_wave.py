@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from client.backoff import Backoff
 from client.events import Missed, Released
@@ -311,8 +311,8 @@ class ReconnectWave:
         self.queue = MemoryQueue(self.clock, self.lanes, draw)
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=scale.roster_limit)
         roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
-        marks = MemoryMarks(self._answer)
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, marks=marks)
+        marks, notices = MemoryMarks(self._answer), MemoryNotices()
+        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, marks=marks, notices=notices)
         self.gateway = Gateway(self.ports, scale, group.create_task)
         self.environments = Environments(self.ports, self.queue, self.gateway, self.lanes)
         sizes = [members for count, members in scale.rooms for _ in range(count)]

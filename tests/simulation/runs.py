@@ -152,7 +152,7 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
             client.cut(silent=True)
         case "amend" if started:
             amend(client, *action.of)
-        case "cut" | "quit" | "ping" | "repeat" if started:
+        case "cut" | "quit" | "ping" | "repeat" | "quiet" if started:
             getattr(client, action.does)()
         case (
             "send"

@@ -92,6 +92,8 @@ class Workload:
     hasty: bool = False
     judged: int = 0
     """At most so many kicks, bans and mutes, by the first client, who rules all rooms."""
+    away: float = 0
+    """The share of clients that leave for good, early; some want no notices."""
     ended: int = 0
     """At most so many times a room is deleted, and made anew a while later."""
     amended: int = 0
@@ -147,6 +149,17 @@ WORKLOADS: Mapping[str, Workload] = {
         recipe=0.15,
         lives_matter=2,
     ),
+    "away": Workload(
+        clients=(3, 5),
+        rooms=1,
+        seconds=(10, 150),
+        cuts=5,
+        private=24,
+        away=0.5,
+        messages=(1, 4),
+        fault_level=2,
+        lives_matter=3,
+    ),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
     "amends": Workload(
         clients=(3, 5), seconds=(3, 15), messages=(3, 8), private=4, moves=1, amended=40, fault_level=2, lives_matter=2
@@ -165,7 +178,10 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         dialect: Dialect = "recipe" if draw.random() < kind.recipe else "v1"
         clients[f"c{number}"] = (draw.choice(rooms), dialect)
     rules = Rules(
-        roster_limit=draw.choice((0, 2, 50)), shard_limit=draw.randint(*kind.shard_limit), max_rooms_per_connection=5
+        roster_limit=draw.choice((0, 2, 50)),
+        shard_limit=draw.randint(*kind.shard_limit),
+        max_rooms_per_connection=5,
+        notices=True,
     )
     return Schedule(
         seed=seed,
@@ -268,6 +284,11 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         script.add(script.moment() + 0.5, "amend", draw.choice(AMENDS), f"a{number}")
     for _ in range(draw.randint(0, kind.marks)):
         script.add(script.moment(), draw.choice(("mark", "mark_at_once")), draw.choice((*rooms, *rooms, "inbox")))
+    for name in names[1:] if kind.away else ():
+        if draw.random() < kind.away:
+            script.add(draw.uniform(1, script.seconds / 2), "quit", client=name)
+        if draw.random() < 0.2:
+            script.add(draw.uniform(1, script.seconds / 4), "quiet", client=name)
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 

@@ -6,15 +6,16 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
 from domain.lanes import Lane
-from domain.ports import Connections, Ports
-from domain.rooms import Rules, ShardKey
+from domain.policy import Needs
+from domain.ports import Clock, Connections, Ports
+from domain.rooms import Connection, Entry, Member, Rules, ShardKey
 from pipeline.batch import Worker
 from pipeline.known import KnownMembers
 from pipeline.pacing import Pace
@@ -25,6 +26,7 @@ from services.requests import answer
 from services.sessions import connect, disconnect
 from tests.simulation.chaos import Chaos, Environment, Faulty, Rates
 from tests.simulation.clients import Client, Life
+from tests.simulation.notices import Topic
 from tests.simulation.queues import SimulatedQueue
 from tests.simulation.sockets import Metered, Socket, Sockets
 from tests.simulation.virtual_time import VirtualClock
@@ -51,6 +53,22 @@ class Removing(Connections):
         await self._sockets.remove(connection)
 
 
+class Store(MemoryStore):
+    """It remembers when whose connections came: of some of them their clients never hear."""
+
+    def __init__(self, answer: Callable[[], Awaitable[None]], clock: Clock) -> None:
+        super().__init__(answer)
+        self.came: dict[str, int] = {}
+        """User → when the last one's rows were written, in milliseconds since 1970."""
+        self._clock = clock
+
+    async def connect(
+        self, connection: Connection, joins: Sequence[tuple[Member, ShardKey, Needs | None]], now: int
+    ) -> None:
+        await super().connect(connection, joins, now)
+        self.came[connection.user] = self._clock.now()
+
+
 class Service:
     """Everything but the clients."""
 
@@ -60,8 +78,10 @@ class Service:
         """`notes` gets (seconds, what, …) of all that happens."""
         self.clock = VirtualClock()
         self.chaos = Chaos(rates, draw, self.note)
-        self.store = MemoryStore(self.chaos.answer)
         self.marks = MemoryMarks(self.chaos.answer)
+        self.store = Store(self.chaos.answer, self.clock)
+        self.notices = MemoryNotices(self.chaos.answer)
+        self.topic = Topic(self)
         self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
         self.sockets = Sockets(self.chaos)
         self.lanes = lanes
@@ -256,8 +276,17 @@ class Service:
     def _ports(self, environment: Environment) -> Ports:
         store, queue = Faulty(self.store, environment), Faulty(self.queue, environment)
         roster = AnnouncingRoster(store, queue, self.clock, self.rules)
-        marks = Faulty(self.marks, environment)
-        return Ports(store, queue, roster, self.clock, self.rules, self.chaos.draw, marks=marks)
+        return Ports(
+            store,
+            queue,
+            roster,
+            self.clock,
+            self.rules,
+            self.chaos.draw,
+            marks=Faulty(self.marks, environment),
+            notices=Faulty(self.notices, environment),
+            publisher=Faulty(self.topic, environment),
+        )
 
     # ---- what moderators were told
 
@@ -280,6 +309,10 @@ class Service:
     def heads(self) -> dict[str, tuple[int, int]]:
         """Room → (epoch, head) at this very moment."""
         return {name: (it.epoch, it.head) for name, it in self.store._rooms.items()}
+
+    def entry(self, room: str, epoch: int, seq: int) -> Entry | None:
+        """What is stored there."""
+        return self.store._entries[room, epoch].get(seq)
 
     def epochs(self, room: str) -> list[int]:
         """Of which there are entries."""

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryQueue
+from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryNotices, MemoryQueue
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
 from domain.fanout import Doorbell, Plan, encode_entry
@@ -78,7 +78,16 @@ class ServicesMachine(RuleBasedStateMachine):
         self.store = store
         self.gateway = MemoryConnections()
         roster = AnnouncingRoster(store, self.queue, self.clock, RULES)
-        self.ports = Ports(store, self.queue, roster, self.clock, RULES, random.Random(0), marks=marks or MemoryMarks())
+        self.ports = Ports(
+            store,
+            self.queue,
+            roster,
+            self.clock,
+            RULES,
+            random.Random(0),
+            marks=marks or MemoryMarks(),
+            notices=MemoryNotices(),
+        )
         self.model = Model(RULES)
         self.sent: list[Event] = []
         self._run = run

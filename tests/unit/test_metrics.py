@@ -159,6 +159,9 @@ def everything_happens(here: Deployment) -> None:
     world.clock.advance(NOT_AFTER_MS / 1000 + 1)
     here.work("retry")
     here.disconnect("cid")
+    for _ in range(2):
+        here.send("ada", {"type": "private_message", "targetUserId": f"{SECRET}-cid", "message": SECRET})
+    here.work("ephemeral")
     world.clock.advance(3 * 3600)
     here.tick()
 

@@ -9,7 +9,15 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryQueue, MemoryStore
+from adapters.memory import (
+    ManualClock,
+    MemoryConnections,
+    MemoryMarks,
+    MemoryNotices,
+    MemoryPublisher,
+    MemoryQueue,
+    MemoryStore,
+)
 from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
 from domain.ports import Ports
@@ -36,6 +44,7 @@ class World:
         *,
         trace: bool = False,
         max_members: int = 0,
+        notices: bool = True,
         max_connections_per_user: int = 100,
         rates: Mapping[str, Rate] = MappingProxyType({}),
         **lane_settings: Any,
@@ -45,12 +54,14 @@ class World:
         self.store = MemoryStore()
         self.queue = MemoryQueue(self.clock, self.lanes, random.Random(seed))
         self.sockets = MemoryConnections()
+        self.topic = MemoryPublisher()
         self.rules = Rules(
             roster_limit=roster_limit,
             shard_limit=shard_limit,
             trace=trace,
             max_members=max_members,
             max_connections_per_user=max_connections_per_user,
+            notices=notices,
         )
         roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
         self.ports = Ports(
@@ -62,6 +73,8 @@ class World:
             random.Random(seed),
             RateLimiter(rates),
             marks=MemoryMarks(),
+            notices=MemoryNotices(),
+            publisher=self.topic,
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

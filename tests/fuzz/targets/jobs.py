@@ -43,6 +43,9 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "event": [{"type": "typing", "data": {}}, None, [1e308], {"type": "x", "data": {"y": "é" * 20_000}}],
     "skip": ["ada", None],
     "tellOthers": [True, False],
+    "about": ["private_message", "mention"],
+    "sender": ["ada", "bob", "service#x", "nobody"],
+    "users": [["bob"], ["ada", "bob", "cid", "nobody"], [], ["bob"] * 21],
     "notAfter": [EPOCH - 1, EPOCH + 60_000, EPOCH + 600_000],
     "reconnectAt": [EPOCH + 6_000_000],
 }

@@ -67,6 +67,8 @@ class RoomServer:
         """Handshakes that show this one are answered with 401."""
         self.closed_rooms: set[str] = set()
         """Rooms whose handshakes are answered with 403, and whose joins with `BANNED`."""
+        self.quiet: set[str] = set()
+        """Users who want no notices."""
         self.life_ms = LIFE_MS
         self.roster_limit = 50
         self.drop: Callable[[str, dict[str, Any]], bool] = lambda user, event: False
@@ -306,6 +308,11 @@ class RoomServer:
         members = [{"userId": user, "username": it} for user, it in users.items()]
         more = {"cursor": connections[PAGE - 1]} if len(connections) > PAGE else {}
         return "members", {"roomId": name, "members": members, **more}
+
+    async def _on_notices(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        if "enabled" in request:
+            (self.quiet.discard if request["enabled"] else self.quiet.add)(client.user)
+        return "notices", {"enabled": client.user not in self.quiet}
 
     async def _on_typing(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> None:
         event = {"roomId": name, "userId": client.user, "username": client.name, **_TIMES}

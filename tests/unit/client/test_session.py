@@ -22,6 +22,7 @@ from domain.events import (
     Joined,
     Left,
     MemberList,
+    NoticesSet,
     PrivateMessage,
     RoomList,
     RoomStats,
@@ -30,6 +31,7 @@ from domain.events import (
     UserTyping,
     Welcome,
 )
+from domain.requests import SetNotices
 
 LIFE = 6_900
 """Seconds from a welcome to its `reconnectAt`."""
@@ -724,6 +726,19 @@ def test_rooms_and_members_are_asked_page_by_page() -> None:
     (who,) = talk.give("members", clientId="id-2", roomId="den", members=[{"userId": "a", "username": "A"}])
     assert isinstance(who, MemberList)
     assert not talk.session.busy
+
+
+def test_whether_notices_are_wanted_is_a_request_like_others() -> None:
+    """Sent again until it is answered; the answer is the user's."""
+    talk = Talk()
+    named = talk.session.ask(SetNotices(enabled=False), talk.now)
+    assert talk.ask() == {"type": "notices", "clientId": named, "enabled": False}
+    talk.session.disconnected()
+    assert talk.session.busy
+    talk.session.connected(talk.now)
+    talk.welcome(0)
+    assert {"type": "notices", "clientId": named, "enabled": False} in talk.asked()
+    assert NoticesSet(client_id=named, enabled=False) in talk.give("notices", clientId=named, enabled=False)
 
 
 def test_typing_waits_for_nothing() -> None:

@@ -14,6 +14,7 @@ from domain.fanout import (
     JOB_VERSION,
     WRITTEN_VERSION,
     YOUNG_MS,
+    Absent,
     Arrived,
     Doorbell,
     Job,
@@ -22,6 +23,7 @@ from domain.fanout import (
     Plan,
     Remainder,
     Stats,
+    absent,
     deduplication_of,
     encode_entry,
     encode_job,
@@ -34,6 +36,7 @@ from domain.fanout import (
     read_outcome,
     remainder_delay,
 )
+from domain.notices import Announcement
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
 from domain.rooms import Entry, Ring
 
@@ -96,11 +99,30 @@ def test_the_longest_message_fits_into_a_frame() -> None:
         ),
         Notice(room="a", epoch=1, shard=0, event=Raw(b'{"type":"typing","data":{}}'), skip="c", not_after=3),
         Stats(room="a", epoch=1, shard=0, not_after=3),
+        Absent(
+            room="a",
+            epoch=1,
+            seq=2,
+            about="mention",
+            at=3,
+            sender="ada",
+            name="Ada",
+            users=["b", "c"],
+            not_after=4,
+        ),
     ],
 )
 def test_a_job_survives_the_queue(job: Job) -> None:
     """What is encoded is parsed to the same."""
     assert parse_job(encode_job(job)) == job
+
+
+def test_an_announcement_is_worth_ten_minutes() -> None:
+    """From when it was made, however old the entry is."""
+    said = Announcement("private_message", "inbox#bob", 5, 7, 1_000, "ada", "Ada", ["bob"])
+    job = absent(said, 2_000)
+    assert (job.room, job.epoch, job.seq, job.about, job.at) == ("inbox#bob", 5, 7, "private_message", 1_000)
+    assert (job.sender, job.name, job.users, job.not_after) == ("ada", "Ada", ["bob"], 602_000)
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))

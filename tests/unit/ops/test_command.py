@@ -152,6 +152,16 @@ async def test_chat_obeys_its_commands(server: RoomServer) -> None:
     ]
 
 
+async def test_chat_turns_notices_off_and_on(server: RoomServer) -> None:
+    """And says what stands."""
+    typed = "/notices\n/notices off\n/notices\n/notices perhaps\n/notices on\n"
+    status, out, err = await roomcast("chat", "--url", server.url, "--user", "ada", typed=typed)
+    assert (status, err) == (0, "")
+    stands = "* notices of what is said to you while you are away are"
+    wrong = "! /notices on, or /notices off; without a word it says which"
+    assert out.splitlines()[1:] == [f"{stands} on", f"{stands} off", f"{stands} off", wrong, f"{stands} on"]
+
+
 async def test_chat_shows_who_comes_and_goes(server: RoomServer) -> None:
     """Joins and leaves of others by name, in a large room their number, each number once."""
     server.roster_limit = 2

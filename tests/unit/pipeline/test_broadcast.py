@@ -155,6 +155,28 @@ async def test_a_large_failure_makes_several_remainders() -> None:
     assert all(world.messages(f"m{it}") == ["hello"] for it in range(1_200))
 
 
+async def test_a_remainder_of_what_is_there_no_longer_is_done() -> None:
+    """Its entries were deleted by their time-to-live meanwhile: nobody is owed anything."""
+    world = World()
+    await world.connect("ada")
+    await world.pump()
+    room = await world.store.room("general")
+    assert room is not None
+    gone = Remainder(
+        room="general",
+        epoch=room.epoch,
+        shard=0,
+        first=1,
+        last=2,
+        connections=["ada"],
+        attempt=1,
+        not_after=world.clock.now() + 60_000,
+    )
+    await world.queue.defer([gone])
+    await world.pump(seconds=30)
+    assert (world.messages("ada"), world.queue.depth("retry"), world.queue.dead("retry")) == ([], 0, [])
+
+
 async def test_a_remainder_is_for_members_only() -> None:
     """Who left in the meantime gets nothing more."""
     world = World()

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Raw
 
-from adapters.memory import MemoryMarks, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import PostFailed, Throttled
 from domain.fanout import Notice, Remainder
@@ -102,7 +102,9 @@ class Stage:
         rules = Rules(roster_limit=0)
         store = MemoryStore()
         roster = AnnouncingRoster(store, self.queue, self.clock, rules)
-        self.ports = Ports(store, self.queue, roster, self.clock, rules, random.Random(2), marks=MemoryMarks())
+        self.ports = Ports(
+            store, self.queue, roster, self.clock, rules, random.Random(2), marks=MemoryMarks(), notices=MemoryNotices()
+        )
         self.paces = {name: Pace(lane.post_rate) for name, lane in LANES.items()}
         self.counts: Counter[str] = Counter()
 

@@ -280,17 +280,23 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         at, room = script.moment(), draw.choice(rooms)
         script.add(at, "end_room", room, client=names[0])
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
+    _beside_messages(script)
+    _trouble(script)
+    return sorted(script.actions, key=lambda it: it.at)
+
+
+def _beside_messages(script: _Script) -> None:
+    """What becomes of messages, who has read them, and who is away."""
+    kind, draw, rooms = script.kind, script.draw, script.rooms
     for number in range(draw.randint(kind.amended // 3, kind.amended) if kind.amended else 0):
         script.add(script.moment() + 0.5, "amend", draw.choice(AMENDS), f"a{number}")
     for _ in range(draw.randint(0, kind.marks)):
         script.add(script.moment(), draw.choice(("mark", "mark_at_once")), draw.choice((*rooms, *rooms, "inbox")))
-    for name in names[1:] if kind.away else ():
+    for name in script.names[1:] if kind.away else ():
         if draw.random() < kind.away:
             script.add(draw.uniform(1, script.seconds / 2), "quit", client=name)
         if draw.random() < 0.2:
             script.add(draw.uniform(1, script.seconds / 4), "quiet", client=name)
-    _trouble(script)
-    return sorted(script.actions, key=lambda it: it.at)
 
 
 def _trouble(script: _Script) -> None:

@@ -15,7 +15,7 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoStore
+from adapters.dynamodb import DynamoStatuses, DynamoStore
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
@@ -93,16 +93,18 @@ class Runtime:
                 for watch in watchers:
                     watch(client)
             store = DynamoStore(dynamodb, settings.tables)
+            statuses = DynamoStatuses(dynamodb, settings.tables)
             queue = SqsQueue(sqs, settings.queues, settings.dead_letter_queues, clock, draw)
             self._ports = Ports(
                 store=store,
                 queue=queue,
-                roster=AnnouncingRoster(store, queue, clock, rules),
+                roster=AnnouncingRoster(store, statuses, queue, clock, rules),
                 clock=clock,
                 rules=rules,
                 draw=draw,
                 limiter=RateLimiter(settings.rates),
                 identity=self.identity(),
+                statuses=statuses,
             )
         return self._ports
 

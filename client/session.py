@@ -18,9 +18,10 @@
    have joined a room that is followed no longer, or is pushed what is said there, leaves it; who is told to have left
    a room that is followed, or is refused its history as no member, or does not find it in a `pong`, joins it again
    with `since`.
-9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
+9. A status belongs to its connection, and is said again on the next one.
+10. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
 
-With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
+With `dialect="recipe"` rules 3, 5 and 10 fall away, since those clients know neither `since` nor history: entries are
 ordered among themselves, and a connection begins where its `welcome` says, but never behind the one before.
 
 `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
@@ -54,6 +55,7 @@ from domain.events import (
     MemberList,
     Muted,
     Pong,
+    PresenceChanged,
     PrivateMessage,
     RoleSet,
     RoomChanged,
@@ -63,7 +65,7 @@ from domain.events import (
     Unmuted,
     Welcome,
 )
-from domain.protocol import HISTORY_LIMIT, ROOT
+from domain.protocol import HISTORY_LIMIT, ROOT, Status
 from domain.requests import (
     ChatMessage,
     HistoryRequest,
@@ -74,6 +76,7 @@ from domain.requests import (
     Ping,
     Request,
     SendPrivateMessage,
+    SetPresence,
     Typing,
     request_type,
 )
@@ -99,6 +102,8 @@ FALLBACK_ROOM = "general"
 _INBOX = "inbox#"
 _MOVES = "#"
 """The line of the recipe's dialect. `#` is in no room's id."""
+_STATUS = "#status"
+"""The line of what the user says of themselves."""
 
 Dialect = Literal["v1", "recipe"]
 
@@ -130,6 +135,8 @@ class Session:
         """Room → the (epoch, seq) that its user was at when a connection of the recipe's ended."""
         self._left_at: dict[str, float] = {}
         """Room → when it was left; of this connection."""
+        self._status: Status = "online"
+        """How the user is on this device."""
         self._resumes = False
         self._ping_due = math.inf
         self._welcome_due = math.inf
@@ -182,6 +189,11 @@ class Session:
         room = getattr(request, "room_id", None)
         return self._outbox.ask(named, now, line=None if room is None else self._line(room))
 
+    def presence(self, status: Status, now: float) -> str:
+        """Say how the user is on this device; the reply says how they are over all of theirs."""
+        self._status = status
+        return self._outbox.ask(SetPresence(client_id=self._new_id(), status=status), now, line=_STATUS)
+
     def ping(self, now: float, *, ours: bool = False) -> str:
         """Ask where the rooms are; entries that were lost are then asked for."""
         rooms = [*self._rooms.values(), *self._inboxes()]
@@ -226,6 +238,9 @@ class Session:
             self._rooms.pop(self._first_room, None)
             self._first_room = self._named
             self._follow(self._named)
+        if self._status != "online" and self._outbox.first(_STATUS) is None:
+            again = SetPresence(client_id=self._new_id(), status=self._status)
+            self._outbox.ask(again, now, line=_STATUS, ours=True)
         if self.dialect == "v1":
             self._resumes = True
             self._ping_due = now + self._ping_pause()
@@ -368,6 +383,13 @@ class Session:
     def _listed(self, page: RoomList | MemberList, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
+
+    def _was(self, event: PresenceChanged, now: float) -> Sequence[Released]:
+        """The reply to who said how they are; the same tells others of it."""
+        if event.client_id is UNSET:
+            return (event,)
+        pending = self._outbox.finish(event.client_id, now)
+        return () if pending is not None and pending.ours else (event,)
 
     def _settled(self, event: RoomChanged | RoomDeleted, now: float) -> Sequence[Released]:
         """The reply to who did it; the same is an entry of the room's log, for all that are in it."""
@@ -604,4 +626,5 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     RoomList: Session._listed,
     MemberList: Session._listed,
     Error: Session._refused,
+    PresenceChanged: Session._was,
 }

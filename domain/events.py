@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from domain.protocol import Shown
+
 __all__ = [
     "EVENTS",
     "Ack",
@@ -31,6 +33,7 @@ __all__ = [
     "MemberSummary",
     "Muted",
     "Pong",
+    "PresenceChanged",
     "PrivateMessage",
     "Reauthenticated",
     "RoleSet",
@@ -45,6 +48,7 @@ __all__ = [
     "Unmuted",
     "UserJoined",
     "UserLeft",
+    "UserStatus",
     "UserTyping",
     "Welcome",
     "encode_event",
@@ -327,6 +331,8 @@ class MemberSummary(Struct, frozen=True, kw_only=True, rename="camel"):
 
     user_id: str
     username: str
+    status: Shown
+    """Over all of the user's connections."""
 
 
 class MemberList(Event, frozen=True, kw_only=True):
@@ -355,6 +361,27 @@ class Head(Event, frozen=True, kw_only=True):
     room_id: str
     epoch: int
     seq: int
+    timestamp: int
+    sent_at: int
+
+
+class UserStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How a user is, over all connections."""
+
+    user_id: str
+    status: Shown
+    since: int
+    """In milliseconds since 1970. Of two statuses of a user the one with the higher `since` is the later."""
+
+
+class PresenceChanged(Event, frozen=True, kw_only=True):
+    """Members of a small room whose status has changed. Of the inbox: the user's own, also as the reply."""
+
+    type = "presence"
+    client_id: str | UnsetType = UNSET
+    """In the reply."""
+    room_id: str
+    members: list[UserStatus]
     timestamp: int
     sent_at: int
 
@@ -406,6 +433,7 @@ EVENTS: Mapping[str, type[Event]] = {
         Head,
         Error,
         Batch,
+        PresenceChanged,
     )
 }
 

@@ -57,6 +57,8 @@ RATES: Mapping[str, Rate] = {
     # An index query and two batch reads; a page of 100 members.
     "room_list": Rate(5, 50),
     "members": Rate(5, 50),
+    # Each may be told to fifty rooms; a person changes it a few times an hour, a client that comes and goes more often.
+    "presence": Rate(1, 20),
     OTHER: Rate(10, 100),
 }
 """Row → how often. Types are counted for each user. None of it is met by a person, or by a client that comes back."""

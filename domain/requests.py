@@ -15,7 +15,19 @@ from msgspec import Meta, Struct
 
 from domain.errors import Refused
 from domain.policy import Role, Visibility
-from domain.protocol import HISTORY_LIMIT, LIST_LIMIT, ROOT, TOKEN_LIMIT, ClientId, Id, Name, RoomRef, Seq, valid_id
+from domain.protocol import (
+    HISTORY_LIMIT,
+    LIST_LIMIT,
+    ROOT,
+    TOKEN_LIMIT,
+    ClientId,
+    Id,
+    Name,
+    RoomRef,
+    Seq,
+    Status,
+    valid_id,
+)
 
 __all__ = [
     "REQUESTS",
@@ -35,6 +47,7 @@ __all__ = [
     "Request",
     "RequestType",
     "SendPrivateMessage",
+    "SetPresence",
     "SetRole",
     "Typing",
     "Unban",
@@ -199,6 +212,12 @@ class Reauth(Request, frozen=True, kw_only=True, tag="reauth"):
     token: Annotated[str, Meta(max_length=TOKEN_LIMIT)]
 
 
+class SetPresence(Request, frozen=True, kw_only=True, tag="presence"):
+    """How the user is on this connection. Over all of them the most engaged counts."""
+
+    status: Status
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -249,6 +268,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(Mute, "ack", "muted"),
         RequestType(Unmute, "ack", "unmuted"),
         RequestType(Reauth, "reauthenticated"),
+        RequestType(SetPresence, "presence", "presence"),
     )
 }
 

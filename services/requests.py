@@ -22,6 +22,7 @@ from domain.requests import (
     Reauth,
     Request,
     SendPrivateMessage,
+    SetPresence,
     Typing,
     UpdateRoom,
     parse_request,
@@ -37,6 +38,7 @@ from services.private import send_private_message
 from services.reauth import check_token, reauthenticate
 from services.rooms import create_room, delete_room, update_room
 from services.sessions import join_room, leave_room
+from services.status import set_presence
 
 __all__ = ["USE_CASES", "Answer", "answer"]
 
@@ -66,6 +68,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     UpdateRoom: update_room,
     DeleteRoom: delete_room,
     Reauth: reauthenticate,
+    SetPresence: set_presence,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters.identity import DemoIdentity
-from adapters.memory import MemoryQueue, MemoryStore
+from adapters.memory import MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import ConnectionGone, PostFailed, Refused, Throttled
 from domain.lanes import LANES, Lane
@@ -67,9 +67,12 @@ class InlineService:
         self.closes: list[int] = []
         """The codes with which connections were closed, as `$disconnect` has them."""
         rules = rules or Rules()
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
+        statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, statuses, self.queue, self.clock, rules)
         identity = identify(self.clock) if identify is not None else DemoIdentity()
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, random.Random(seed), identity=identity)
+        self.ports = Ports(
+            self.store, self.queue, roster, self.clock, rules, random.Random(seed), identity=identity, statuses=statuses
+        )
         self.gateway = Gateway(
             authorizer=_Function(self._authorize, self.failures),
             connect=_Function(self._connect, self.failures),

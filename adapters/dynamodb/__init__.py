@@ -2,6 +2,7 @@
 
 from adapters.dynamodb.definitions import table_definitions
 from adapters.dynamodb.rows import TTL_ATTRIBUTE
+from adapters.dynamodb.statuses import DynamoStatuses
 from adapters.dynamodb.store import DynamoStore
 
-__all__ = ["TTL_ATTRIBUTE", "DynamoStore", "table_definitions"]
+__all__ = ["TTL_ATTRIBUTE", "DynamoStatuses", "DynamoStore", "table_definitions"]

@@ -7,6 +7,7 @@ services; the effect itself is one step. Data does not expire by itself, just as
 from adapters.memory.clock import ManualClock
 from adapters.memory.connections import MemoryConnections
 from adapters.memory.queue import MemoryQueue
+from adapters.memory.statuses import MemoryStatuses
 from adapters.memory.store import MemoryStore
 
-__all__ = ["ManualClock", "MemoryConnections", "MemoryQueue", "MemoryStore"]
+__all__ = ["ManualClock", "MemoryConnections", "MemoryQueue", "MemoryStatuses", "MemoryStore"]

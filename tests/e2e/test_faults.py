@@ -12,7 +12,7 @@ from typing import Any
 import aioboto3
 import pytest
 
-from adapters.dynamodb import DynamoStore
+from adapters.dynamodb import DynamoStatuses, DynamoStore
 from adapters.management_api import ManagementApi, management_client_config
 from adapters.roster import AnnouncingRoster
 from adapters.runtime import SystemClock
@@ -129,8 +129,9 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         clock, source = LaterClock(YOUNG_MS + 1), twin.sources["interactive"]
         store = DynamoStore(twin.cloud.dynamodb, table_names(PREFIX))
         queue = SqsQueue(twin.cloud.sqs, queues.urls, queues.dead, clock, random.Random(0))
-        roster = AnnouncingRoster(store, queue, clock, Rules())
-        here = WorkerHere(Ports(store, queue, roster, clock), ManagementApi(sockets))
+        statuses = DynamoStatuses(twin.cloud.dynamodb, table_names(PREFIX))
+        roster = AnnouncingRoster(store, statuses, queue, clock, Rules())
+        here = WorkerHere(Ports(store, queue, roster, clock, statuses=statuses), ManagementApi(sockets))
         await source.stop()
         mine = EventSource(LANES["interactive"], queues.urls["interactive"], here, twin.cloud.sqs)
         mine.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.memory import MemoryQueue, MemoryStore
+from adapters.memory import MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import RoomcastError
 from domain.lanes import LANES, Lane
@@ -109,8 +109,9 @@ class LargeRoom:
         self.queue = MemoryQueue(self.clock, self.lanes, draw)
         self.sockets = Sockets(self.clock, draw)
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=max(2, scale.shard_limit // 20))
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw)
+        statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, statuses, self.queue, self.clock, rules)
+        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, statuses=statuses)
         self.environments = Environments(self.ports, self.queue, self.sockets, self.lanes)
         self.refused: list[Exception] = []
         self.members: list[str] = []

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from adapters.memory import MemoryStore
+from adapters.memory import MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
 from domain.lanes import Lane
@@ -61,6 +61,7 @@ class Service:
         self.clock = VirtualClock()
         self.chaos = Chaos(rates, draw, self.note)
         self.store = MemoryStore(self.chaos.answer)
+        self.statuses = MemoryStatuses(self.store)
         self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
         self.sockets = Sockets(self.chaos)
         self.lanes = lanes
@@ -254,8 +255,9 @@ class Service:
 
     def _ports(self, environment: Environment) -> Ports:
         store, queue = Faulty(self.store, environment), Faulty(self.queue, environment)
-        roster = AnnouncingRoster(store, queue, self.clock, self.rules)
-        return Ports(store, queue, roster, self.clock, self.rules, self.chaos.draw)
+        statuses = Faulty(self.statuses, environment)
+        roster = AnnouncingRoster(store, statuses, queue, self.clock, self.rules)
+        return Ports(store, queue, roster, self.clock, self.rules, self.chaos.draw, statuses=statuses)
 
     # ---- what moderators were told
 

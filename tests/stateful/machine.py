@@ -16,7 +16,7 @@ from adapters.memory import ManualClock, MemoryConnections, MemoryQueue
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
 from domain.fanout import Doorbell, Plan, encode_entry
-from domain.ports import Ports, RoomStore
+from domain.ports import Ports, RoomStore, Statuses
 from domain.rooms import DUE_BUCKETS, FOREVER, Dialect, Rules, ShardKey, Standing
 from services.caller import Caller
 from services.leases import sweep
@@ -62,15 +62,17 @@ lapses = st.sampled_from([12, 61, 16 * 60])
 class ServicesMachine(RuleBasedStateMachine):
     """One run. Every reply, and what is stored, is what the model says."""
 
-    def __init__(self, store: RoomStore, run: Callable[[Coroutine[Any, Any, Any]], Any], *, look: bool = True) -> None:
+    def __init__(
+        self, store: RoomStore, statuses: Statuses, run: Callable[[Coroutine[Any, Any, Any]], Any], *, look: bool = True
+    ) -> None:
         """`run` carries a coroutine out. `look`: at what is stored after each step, and not only at the end."""
         super().__init__()
         self.clock = ManualClock()
         self.queue = RecordingQueue(self.clock)
         self.store = store
         self.gateway = MemoryConnections()
-        roster = AnnouncingRoster(store, self.queue, self.clock, RULES)
-        self.ports = Ports(store, self.queue, roster, self.clock, RULES, random.Random(0))
+        roster = AnnouncingRoster(store, statuses, self.queue, self.clock, RULES)
+        self.ports = Ports(store, self.queue, roster, self.clock, RULES, random.Random(0), statuses=statuses)
         self.model = Model(RULES)
         self.sent: list[Event] = []
         self._run = run

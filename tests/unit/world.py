@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStore
+from adapters.memory import ManualClock, MemoryConnections, MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
 from domain.ports import Ports
@@ -52,9 +52,17 @@ class World:
             max_members=max_members,
             max_connections_per_user=max_connections_per_user,
         )
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
+        self.statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, self.statuses, self.queue, self.clock, self.rules)
         self.ports = Ports(
-            self.store, self.queue, roster, self.clock, self.rules, random.Random(seed), RateLimiter(rates)
+            self.store,
+            self.queue,
+            roster,
+            self.clock,
+            self.rules,
+            random.Random(seed),
+            RateLimiter(rates),
+            statuses=self.statuses,
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import rows
+from domain.presence import Presence
 from domain.rooms import (
     Connection,
     Directory,
@@ -25,11 +26,12 @@ from domain.rooms import (
 )
 
 KEY = ShardKey("tea", 5, 0)
-MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3)
+MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3, status="away")
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=")
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
 ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"))
+PRESENCE = Presence("ada", "busy", since=1, until=2, version=3)
 STANDING = Standing("guest", banned_until=4, muted_until=1, kicked_at=2, spoke_at=3)
 SHARD: rows.Item = {
     "pk": {"S": str(KEY)},
@@ -58,6 +60,11 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
     "shard": (rows.read_shard, SHARD, Shard(sent=1, members=2, version=3, census=4)),
     "member": (rows.read_member, rows.member_row(MEMBER, KEY), MEMBER),
     "entry": (rows.read_entry, rows.entry_row("tea", 5, ENTRY), ENTRY),
+    "presence": (
+        lambda item: rows.read_presence(item, "ada"),
+        rows.presence_key("ada") | rows.values(rows.presence_row(PRESENCE)),
+        PRESENCE,
+    ),
     "once": (rows.read_once, rows.once_row("ada", "request-1", ONCE), ONCE),
 }
 """Row → its reader, the row as it is written, and what it says."""

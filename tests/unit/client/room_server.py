@@ -285,7 +285,7 @@ class RoomServer:
     async def _on_members(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         connections = sorted(it for it in room.members if it > request.get("cursor", ""))
         users = {room.members[it].user: room.members[it].name for it in connections[:PAGE]}
-        members = [{"userId": user, "username": it} for user, it in users.items()]
+        members = [{"userId": user, "username": it, "status": "online"} for user, it in users.items()]
         more = {"cursor": connections[PAGE - 1]} if len(connections) > PAGE else {}
         return "members", {"roomId": name, "members": members, **more}
 

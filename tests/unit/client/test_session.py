@@ -732,7 +732,9 @@ def test_rooms_and_members_are_asked_page_by_page() -> None:
     assert members == {"type": "members", "clientId": "id-2", "roomId": "den"}
     (page,) = talk.give("room_list", clientId="id-1", rooms=[])
     assert isinstance(page, RoomList)
-    (who,) = talk.give("members", clientId="id-2", roomId="den", members=[{"userId": "a", "username": "A"}])
+    (who,) = talk.give(
+        "members", clientId="id-2", roomId="den", members=[{"userId": "a", "username": "A", "status": "away"}]
+    )
     assert isinstance(who, MemberList)
     assert not talk.session.busy
 

@@ -135,7 +135,7 @@ class Session:
         """Room → the (epoch, seq) that its user was at when a connection of the recipe's ended."""
         self._left_at: dict[str, float] = {}
         """Room → when it was left; of this connection."""
-        self._status: Status = "online"
+        self.status: Status = "online"
         """How the user is on this device."""
         self._resumes = False
         self._ping_due = math.inf
@@ -191,7 +191,7 @@ class Session:
 
     def presence(self, status: Status, now: float) -> str:
         """Say how the user is on this device; the reply says how they are over all of theirs."""
-        self._status = status
+        self.status = status
         return self._outbox.ask(SetPresence(client_id=self._new_id(), status=status), now, line=_STATUS)
 
     def ping(self, now: float, *, ours: bool = False) -> str:
@@ -238,8 +238,8 @@ class Session:
             self._rooms.pop(self._first_room, None)
             self._first_room = self._named
             self._follow(self._named)
-        if self._status != "online" and self._outbox.first(_STATUS) is None:
-            again = SetPresence(client_id=self._new_id(), status=self._status)
+        if self.status != "online" and self._outbox.first(_STATUS) is None:
+            again = SetPresence(client_id=self._new_id(), status=self.status)
             self._outbox.ask(again, now, line=_STATUS, ours=True)
         if self.dialect == "v1":
             self._resumes = True

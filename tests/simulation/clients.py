@@ -16,8 +16,20 @@ from msgspec import UNSET
 from client.backoff import Backoff
 from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.session import Dialect, Session
-from domain.events import Ack, Chat, Error, Joined, Left, Logged, PrivateMessage, Welcome
+from domain.events import (
+    Ack,
+    Chat,
+    Error,
+    Joined,
+    Left,
+    Logged,
+    PresenceChanged,
+    PrivateMessage,
+    UserStatus,
+    Welcome,
+)
 from domain.policy import ADMINS
+from domain.protocol import Status
 from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, Unban, Unmute
 from domain.rooms import is_inbox
 from tests.simulation.sockets import Socket
@@ -54,6 +66,17 @@ class Life:
     """Rooms that its user was removed from, as was acknowledged to who did it."""
     leaked: list[tuple[str, int]] = field(default_factory=list)
     """(room, seq) that came all the same."""
+    opened_at: int = 0
+    """In milliseconds since 1970: whose status changes later, it has to hear of."""
+    heard: dict[str, UserStatus] = field(default_factory=dict)
+    """User → the latest that it was told of their status."""
+
+    def hear(self, statuses: Sequence[UserStatus]) -> None:
+        """Keep the latest of each user."""
+        for it in statuses:
+            known = self.heard.get(it.user_id)
+            if known is None or known.since <= it.since:
+                self.heard[it.user_id] = it
 
 
 @dataclass(slots=True)
@@ -80,10 +103,19 @@ class Client:
     """A client, until it quits. It reconnects by itself."""
 
     def __init__(
-        self, service: Service, name: str, room: str, dialect: Dialect, draw: random.Random, *, rules: bool = False
+        self,
+        service: Service,
+        name: str,
+        room: str,
+        dialect: Dialect,
+        draw: random.Random,
+        *,
+        rules: bool = False,
+        user: str = "",
     ) -> None:
-        """`rules`: whether its user may do everything everywhere."""
+        """`rules`: whether its user may do everything everywhere. `user`: if it is not the only device of theirs."""
         self.name = name
+        self.user = user or name
         self.groups = frozenset({ADMINS} if rules else ())
         self.judged: dict[str, tuple[str, str, str]] = {}
         """clientId → (what, room, user) that it asked for as a moderator, and was not told yet."""
@@ -122,7 +154,7 @@ class Client:
         self._said(self.session.send(room, text, self._now), room, text)
 
     def send_private(self, target: str, text: str) -> None:
-        self._said(self.session.send_private(target, text, self._now), f"inbox#{self.name}", text)
+        self._said(self.session.send_private(target, text, self._now), f"inbox#{self.user}", text)
 
     def repeat(self) -> None:
         """Send the frame of something already acknowledged once more, as a network does that holds one back."""
@@ -156,6 +188,10 @@ class Client:
 
     def typing(self, room: str) -> None:
         self.session.typing(room)
+        self.flush()
+
+    def be(self, status: Status) -> None:
+        self.session.presence(status, self._now)
         self.flush()
 
     def ping(self) -> None:
@@ -201,7 +237,8 @@ class Client:
 
     def opened(self, socket: Socket, room: str) -> None:
         """The handshake is over."""
-        self.lives.append(Life(socket, self.name, self.dialect, self._before))
+        life = Life(socket, self.user, self.dialect, self._before, opened_at=self._service.clock.now())
+        self.lives.append(life)
         self.session.connected(self._now, room)
         self.flush()
 
@@ -234,7 +271,7 @@ class Client:
         return f"{self.name}-{next(self._numbers):06}"
 
     def _said(self, client_id: str, room: str, text: str) -> None:
-        self.said[client_id] = Said(self.name, room, text)
+        self.said[client_id] = Said(self.user, room, text)
         self.flush()
 
     def _open(self) -> None:
@@ -316,6 +353,8 @@ class Client:
                     if not life.moved:
                         life.begun.setdefault(event.room_id, (event.epoch, event.head))
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
+                case PresenceChanged() if life is not None:
+                    life.hear(event.members)
                 case Left() if life is not None:
                     self._service.note("left", life.socket.id, event.room_id)
                     self.released[event.room_id].append((0, 0))
@@ -328,8 +367,6 @@ class Client:
                         self._service.removed(*judged)
                 case Error():
                     self._was_refused(event, life)
-                case _:
-                    pass
 
     def _was_refused(self, error: Error, life: Life | None) -> None:
         said = self.said.get(error.client_id or "")

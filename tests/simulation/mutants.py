@@ -457,4 +457,59 @@ MUTANTS: Sequence[Mutant] = (
         ("client.session:Session._left", "pending.ours", "pending is not None and pending.ours"),
         ("client.session:Session._joined", "self._leave_unwanted(joined.room_id, now)", "pass"),
     ),
+    # ---- how users are
+    _mutant(
+        "a status is worked out over whatever was written meanwhile",
+        "I15",
+        "statuses",
+        ("adapters.memory.statuses:MemoryStatuses.record", "there.version != presence.version - 1", "False"),
+    ),
+    _mutant(
+        "a status that is as it was is not written",
+        "I15",
+        "statuses",
+        (
+            "adapters.presence:WorkOut.work_out",
+            "await self._statuses.record(presence)",
+            "if presence.status != read.status:\n                await self._statuses.record(presence)",
+        ),
+    ),
+    _mutant(
+        "the connections are read before the row",
+        "I15",
+        "statuses",
+        (
+            "adapters.presence:WorkOut.work_out",
+            "first = read = await self._read(user)",
+            "members = await self._connections(user)\n    first = read = await self._read(user)",
+        ),
+        ("adapters.presence:WorkOut.work_out", "        members = await self._connections(user)\n", ""),
+        (
+            "adapters.presence:WorkOut.work_out",
+            "read = await self._read(user)\n            if",
+            "members = await self._connections(user)\n            read = await self._read(user)\n            if",
+        ),
+    ),
+    _mutant(
+        "an end works out before it has left the inbox",
+        "I15",
+        "statuses",
+        ("adapters.roster:AnnouncingRoster.end", "if is_inbox(membership.room):", "if False:"),
+        ("adapters.roster:AnnouncingRoster.end", "if not is_inbox(membership.room):", "if True:"),
+    ),
+    _mutant(
+        "whose status is to be told are taken after their rows are read",
+        "I16",
+        "statuses",
+        (
+            "pipeline.ephemeral:Announcer.tell_presence",
+            "users = await statuses.take(job.room, job.epoch)",
+            "users = sorted(statuses._port._changed.get((job.room, job.epoch), (0, set()))[1])",
+        ),
+        (
+            "pipeline.ephemeral:Announcer.tell_presence",
+            "presences = await statuses.presences(users)",
+            "presences = await statuses.presences(users)\n    await statuses.take(job.room, job.epoch)",
+        ),
+    ),
 )

@@ -49,6 +49,8 @@ class Schedule:
     """The last word is said while environments may still lie still."""
     ruled: bool
     """The first client may do everything."""
+    statuses: bool
+    """How users are is looked at in the end."""
     chance: int = 0
     """Another number lets the same things happen with other luck."""
 
@@ -93,6 +95,8 @@ class Workload:
     """At most so many kicks, bans and mutes, by the first client, who rules all rooms."""
     ended: int = 0
     """At most so many times a room is deleted, and made anew a while later."""
+    presence: int = 0
+    """At most so many times that somebody is away, busy or back."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -129,6 +133,13 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "anew": Workload(clients=(3, 6), rooms=2, seconds=(4, 20), judged=2, ended=3, moves=6, messages=(8, 20)),
     "calm": Workload(clients=(4, 8), fault_level=0, cuts=0, capped=0.5, bursts=True, messages=(10, 30)),
+    "presence": Workload(
+        clients=(2, 5), seconds=(4, 60), messages=(1, 4), presence=16, cuts=5, recipe=0, fault_level=2, lives_matter=2
+    ),
+    # Nothing fails, so what everybody has heard is all there is to hear.
+    "statuses": Workload(
+        clients=(2, 5), messages=(1, 3), presence=24, cuts=6, moves=0, recipe=0, fault_level=0, seconds=(4, 20)
+    ),
 }
 
 
@@ -157,6 +168,7 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         plan_above=draw.choice((2, 10)),
         hasty=kind.hasty,
         ruled=kind.judged > 0,
+        statuses=kind.presence > 0,
     )
 
 
@@ -242,8 +254,22 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         at, room = script.moment(), draw.choice(rooms)
         script.add(at, "end_room", room, client=names[0])
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
+    if kind.presence:
+        _say_how_they_are(script)
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
+
+
+def _say_how_they_are(script: _Script) -> None:
+    """Often one thing right after the other, or just before the socket is lost."""
+    draw = script.draw
+    for _ in range(draw.randint(1, script.kind.presence)):
+        name, at = draw.choice(script.names), script.moment()
+        script.add(at, "be", draw.choice(("away", "busy", "online")), client=name)
+        if draw.random() < 0.4:
+            script.add(at + draw.choice((0.001, 0.01, 0.1, 3)), "be", draw.choice(("away", "online")), client=name)
+        elif draw.random() < 0.3:
+            script.add(at + draw.choice((0.001, 0.01, 0.1)), draw.choice(("cut", "vanish")), client=name)
 
 
 def _trouble(script: _Script) -> None:

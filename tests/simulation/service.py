@@ -136,7 +136,7 @@ class Service:
 
     async def _admit(self, client: Client, socket: Socket, room: str) -> None:
         await self.chaos.answer()
-        caller = Caller(socket.id, client.name, client.name, self._request_id(), client.groups)
+        caller = Caller(socket.id, client.user, client.user, self._request_id(), client.groups)
         environment = Environment("connect", self.chaos, API_TIMEOUT)
         self.note("handshake", socket.id, room)
         status = 200
@@ -163,7 +163,7 @@ class Service:
         if socket.state != "open":
             return
         request = self._request_id()
-        caller = Caller(socket.id, client.name, client.name, request, client.groups)
+        caller = Caller(socket.id, client.user, client.user, request, client.groups)
         environment = Environment("message", self.chaos, API_TIMEOUT)
         self.note("request", socket.id, frame.decode())
         sockets = Faulty(Removing(self.sockets), environment, fails=False)

@@ -465,16 +465,6 @@ MUTANTS: Sequence[Mutant] = (
         ("adapters.memory.statuses:MemoryStatuses.record", "there.version != presence.version - 1", "False"),
     ),
     _mutant(
-        "a status that is as it was is not written",
-        "I15",
-        "statuses",
-        (
-            "adapters.presence:WorkOut.work_out",
-            "await self._statuses.record(presence)",
-            "if presence.status != read.status:\n                await self._statuses.record(presence)",
-        ),
-    ),
-    _mutant(
         "the connections are read before the row",
         "I15",
         "statuses",

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from domain.errors import Unavailable
-from domain.presence import PRESENCE_EVERY, RENEW_MS, SLACK_MS
+from domain.presence import PRESENCE_EVERY, RENEW_MS, SLACK_MS, Presence
 from domain.protocol import Status
-from domain.rooms import LEASE_MS, LIFETIME_MS
+from domain.rooms import LEASE_MS, LIFETIME_MS, Once
 from services.leases import sweep
 from tests.unit.world import World
 
@@ -255,6 +255,30 @@ async def test_many_devices_at_once_come_to_one_status() -> None:
     await asyncio.gather(*(say(world, f"d{it}", "away") for it in range(20)))
     [row] = (await world.statuses.presences(["ada"])).values()
     assert row.status == "away"
+
+
+async def test_an_older_work_out_writes_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saw the user busy, and was held up; the newer finds the row as it is, and has to write it all the same."""
+    world = await settled("ada")
+    [membership] = [it for it in (await world.store.session("ada")).memberships if it.room == "inbox#ada"]
+    once = Once("", "", (), world.clock.now() + 1)
+    record, go_on, held = world.statuses.record, asyncio.Event(), asyncio.Event()
+
+    async def held_up(presence: Presence) -> None:
+        monkeypatch.setattr(world.statuses, "record", record)
+        held.set()
+        await go_on.wait()
+        await record(presence)
+
+    monkeypatch.setattr(world.statuses, "record", held_up)
+    await world.statuses.set_status("ada", membership, "busy", "request-1", once, world.clock.now())
+    older = asyncio.create_task(world.ports.roster.work_out("ada"))
+    await held.wait()
+    await world.statuses.set_status("ada", membership, "online", "request-2", once, world.clock.now())
+    assert (await world.ports.roster.work_out("ada")).status == "online"
+    go_on.set()
+    assert (await older).status == "online"
+    assert await statuses(world, "ada") == {"ada": "online"}
 
 
 async def test_an_end_that_died_before_the_work_out_is_finished_by_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ async def test_rows_of_many_users(stage: StoreStage) -> None:
 
 async def test_a_row_is_written_over_the_one_that_was_read(stage: StoreStage) -> None:
     """By its version: an older one, the same, and one beyond the next write nothing."""
-    rows = [Presence(stage.user, it, NOW, NOW, number) for number, it in enumerate(("online", "away", "busy"), 1)]
+    online = Presence(stage.user, "online", NOW, NOW, 1)
+    rows = [online, replace(online, status="away", version=2), replace(online, status="busy", version=3)]
     for row in rows:
         await stage.statuses.record(row)
     for version in (1, 2, 3, 5):

@@ -340,7 +340,7 @@ MUTANTS: Sequence[Mutant] = (
         "a welcome is tried once",
         "I5",
         "chat, joins",
-        ("pipeline.ephemeral:Announcer.greet", 'raise PostFailed("the welcome was not delivered")', "return"),
+        ("pipeline.ephemeral:Announcer._welcome", 'raise PostFailed("the welcome was not delivered")', "return"),
     ),
     _mutant(
         "posts do not wait for their turn",
@@ -463,22 +463,6 @@ MUTANTS: Sequence[Mutant] = (
         "I15",
         "statuses",
         ("adapters.memory.statuses:MemoryStatuses.record", "there.version != presence.version - 1", "False"),
-    ),
-    _mutant(
-        "the connections are read before the row",
-        "I15",
-        "statuses",
-        (
-            "adapters.presence:WorkOut.work_out",
-            "first = read = await self._read(user)",
-            "members = await self._connections(user)\n    first = read = await self._read(user)",
-        ),
-        ("adapters.presence:WorkOut.work_out", "        members = await self._connections(user)\n", ""),
-        (
-            "adapters.presence:WorkOut.work_out",
-            "read = await self._read(user)\n            if",
-            "members = await self._connections(user)\n            read = await self._read(user)\n            if",
-        ),
     ),
     _mutant(
         "an end works out before it has left the inbox",

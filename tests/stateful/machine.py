@@ -115,12 +115,13 @@ class ServicesMachine(RuleBasedStateMachine):
         if code is None:
             self.gateway.open(name)
             self._place(name, room, f"inbox#{user}")
+            self._run(self.ports.roster.work_out(user))  # as the worker does that welcomes it
 
     @rule(connection=connections)
     def disconnect(self, connection: str) -> None:
         self.gateway.drop(connection)
         self._run(disconnect(self.ports, connection))
-        self.model.end(connection)
+        self.model.end(connection, self.clock.now())
 
     @rule(user=users)
     def end_all_but_the_newest(self, user: str) -> None:

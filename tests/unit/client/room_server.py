@@ -294,6 +294,11 @@ class RoomServer:
         for it in [it for it in room.members.values() if it is not client]:
             await self._push(it, "typing", event)
 
+    async def _on_presence(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        own = f"inbox#{client.user}"
+        status = {"userId": client.user, "status": request["status"], "since": 1}
+        return "presence", {"roomId": own, "members": [status], **_TIMES}
+
     def _refusal(self, request: dict[str, Any]) -> dict[str, Any] | None:
         refusal = self.refusals.pop(0)
         if not refusal:

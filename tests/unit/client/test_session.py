@@ -22,6 +22,7 @@ from domain.events import (
     Joined,
     Left,
     MemberList,
+    PresenceChanged,
     PrivateMessage,
     RoomList,
     RoomStats,
@@ -936,3 +937,48 @@ def test_the_recipe_can_t_ask_for_what_it_passes_over() -> None:
     assert not talk.session.busy
     talk.private_ack("id-1", 2)
     assert talk.whisper(3) == [3]
+
+
+# ------------------------------------------------------------------------------------------------ how the user is
+
+
+def test_a_status_is_said_again_on_the_next_connection() -> None:
+    """It belonged to the one before; the reply to that is nobody's news."""
+    talk = Talk()
+    status = {"userId": "u", "status": "away", "since": 1}
+    words = {"roomId": "inbox#u", "members": [status], "timestamp": 1, "sentAt": 1}
+    talk.session.presence("away", talk.now)
+    assert talk.ask() == {"type": "presence", "clientId": "id-1", "status": "away"}
+    (reply,) = talk.give("presence", clientId="id-1", **words)
+    assert isinstance(reply, PresenceChanged)
+    assert [it.status for it in reply.members] == ["away"]
+    talk.reconnect()
+    (again,) = [it for it in talk.asked() if it["type"] == "presence"]
+    assert again["status"] == "away"
+    assert again["clientId"] != "id-1"
+    assert list(talk.give("presence", clientId=again["clientId"], **words)) == []
+    (told,) = talk.give("presence", **words)
+    assert isinstance(told, PresenceChanged)
+
+
+def test_statuses_are_said_one_after_the_other() -> None:
+    """Or the one before might come out on top; what was not answered is sent again first."""
+    talk = Talk()
+    words = {"roomId": "inbox#u", "members": [], "timestamp": 1, "sentAt": 1}
+    talk.session.presence("away", talk.now)
+    talk.session.presence("online", talk.now)
+    assert talk.ask()["status"] == "away"
+    talk.reconnect()
+    assert [it["status"] for it in talk.asked() if it["type"] == "presence"] == ["away"]
+    talk.give("presence", clientId="id-1", **words)
+    assert talk.ask()["status"] == "online"
+
+
+def test_who_is_online_need_not_say_so_again() -> None:
+    """A connection is that by itself."""
+    talk = Talk()
+    talk.session.presence("online", talk.now)
+    talk.ask()
+    talk.give("presence", clientId="id-1", roomId="inbox#u", members=[], timestamp=1, sentAt=1)
+    talk.reconnect()
+    assert [it for it in talk.asked() if it["type"] == "presence"] == []

@@ -20,6 +20,7 @@ from domain.fanout import (
     Notice,
     Outcome,
     Plan,
+    Presences,
     Remainder,
     Stats,
     deduplication_of,
@@ -96,6 +97,7 @@ def test_the_longest_message_fits_into_a_frame() -> None:
         ),
         Notice(room="a", epoch=1, shard=0, event=Raw(b'{"type":"typing","data":{}}'), skip="c", not_after=3),
         Stats(room="a", epoch=1, shard=0, not_after=3),
+        Presences(room="a", epoch=1, shard=0, not_after=3),
     ],
 )
 def test_a_job_survives_the_queue(job: Job) -> None:

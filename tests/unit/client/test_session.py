@@ -952,8 +952,7 @@ def test_a_status_is_said_again_on_the_next_connection() -> None:
     (reply,) = talk.give("presence", clientId="id-1", **words)
     assert isinstance(reply, PresenceChanged)
     assert [it.status for it in reply.members] == ["away"]
-    talk.reconnect()
-    (again,) = [it for it in talk.asked() if it["type"] == "presence"]
+    (again,) = [it for it in talk.reconnect() if it["type"] == "presence"]
     assert again["status"] == "away"
     assert again["clientId"] != "id-1"
     assert list(talk.give("presence", clientId=again["clientId"], **words)) == []
@@ -968,8 +967,7 @@ def test_statuses_are_said_one_after_the_other() -> None:
     talk.session.presence("away", talk.now)
     talk.session.presence("online", talk.now)
     assert talk.ask()["status"] == "away"
-    talk.reconnect()
-    assert [it["status"] for it in talk.asked() if it["type"] == "presence"] == ["away"]
+    assert [it["status"] for it in talk.reconnect() if it["type"] == "presence"] == ["away"]
     talk.give("presence", clientId="id-1", **words)
     assert talk.ask()["status"] == "online"
 
@@ -980,5 +978,4 @@ def test_who_is_online_need_not_say_so_again() -> None:
     talk.session.presence("online", talk.now)
     talk.ask()
     talk.give("presence", clientId="id-1", roomId="inbox#u", members=[], timestamp=1, sentAt=1)
-    talk.reconnect()
-    assert [it for it in talk.asked() if it["type"] == "presence"] == []
+    assert [it for it in talk.reconnect() if it["type"] == "presence"] == []

@@ -6,10 +6,12 @@ import contextlib
 
 from msgspec import Raw
 
+from adapters.presence import WorkOut
 from domain.errors import Unavailable
 from domain.events import UserJoined, UserLeft, encode_event
 from domain.fanout import NOTICE_MS, STATS_DELAY_MS, STATS_EVERY_MS, Notice, Stats
-from domain.ports import BroadcastQueue, Clock, RoomStore, Roster
+from domain.ports import BroadcastQueue, Clock, RoomStore, Roster, Statuses
+from domain.presence import Presence
 from domain.rooms import Count, Member, Membership, Rules, ShardKey, is_inbox, is_small
 
 __all__ = ["AnnouncingRoster"]
@@ -18,8 +20,9 @@ __all__ = ["AnnouncingRoster"]
 class AnnouncingRoster(Roster):
     """The roster of a deployment."""
 
-    def __init__(self, store: RoomStore, queue: BroadcastQueue, clock: Clock, rules: Rules) -> None:
+    def __init__(self, store: RoomStore, statuses: Statuses, queue: BroadcastQueue, clock: Clock, rules: Rules) -> None:
         self._store = store
+        self._presence = WorkOut(store, statuses, queue, clock, rules)
         self._queue = queue
         self._clock = clock
         self._rules = rules
@@ -38,14 +41,28 @@ class AnnouncingRoster(Roster):
 
     async def end(self, connection: str) -> None:
         await self._store.end_connection(connection)
-        for membership in (await self._store.session(connection)).memberships:
-            await self.leave(connection, membership)
+        memberships = (await self._store.session(connection)).memberships
+        for membership in memberships:
+            if is_inbox(membership.room):
+                await self.leave(connection, membership)
+        if memberships:
+            # After the inbox, of whose rows it is worked out, and before the rooms: who dies here leaves them to the
+            # next try, which finds by them whose connection it was.
+            await self._presence.work_out(memberships[0].user, memberships)
+        for membership in memberships:
+            if not is_inbox(membership.room):
+                await self.leave(connection, membership)
 
     async def drop(self, member: Member, key: ShardKey) -> None:
         await self.end(member.connection)
         count = await self._store.drop_member(key, member)
         if count is not None:
             await self._left(key, count, member.user, member.name)
+            if is_inbox(key.room):
+                await self.work_out(member.user)
+
+    async def work_out(self, user: str) -> Presence:
+        return await self._presence.work_out(user)
 
     async def _left(self, key: ShardKey, count: Count, user: str, name: str) -> None:
         now = self._clock.now()

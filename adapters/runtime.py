@@ -15,7 +15,7 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
@@ -98,11 +98,12 @@ class Runtime:
                 for watch in watchers:
                     watch(client)
             store = DynamoStore(dynamodb, settings.tables)
+            statuses = DynamoStatuses(dynamodb, settings.tables)
             queue = SqsQueue(sqs, settings.queues, settings.dead_letter_queues, clock, draw)
             self._ports = Ports(
                 store=store,
                 queue=queue,
-                roster=AnnouncingRoster(store, queue, clock, rules),
+                roster=AnnouncingRoster(store, statuses, queue, clock, rules),
                 clock=clock,
                 rules=rules,
                 draw=draw,
@@ -111,6 +112,7 @@ class Runtime:
                 marks=DynamoMarks(dynamodb, settings.tables),
                 notices=DynamoNotices(dynamodb, settings.tables),
                 publisher=await self._publisher(clock),
+                statuses=statuses,
             )
         return self._ports
 

@@ -39,11 +39,13 @@ from domain.events import (
     MemberSummary,
     NoticesSet,
     Pong,
+    PresenceChanged,
     PrivateMessage,
     RoomList,
     RoomSummary,
+    UserStatus,
 )
-from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL
+from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL, Status
 from domain.requests import Request
 
 __all__ = ["Connection", "Page", "Token", "connect", "with_query"]
@@ -204,6 +206,12 @@ class Connection:
         `Ack`. Survives reconnects."""
         client_id = self._session.ask(request, self._now())
         return await self._reply(client_id, Event)
+
+    async def presence(self, status: Status) -> UserStatus:
+        """Say how the user is on this device; returns how they are over all of theirs. Survives reconnects: the next
+        connection is told."""
+        reply = await self._reply(self._session.presence(status, self._now()), PresenceChanged)
+        return reply.members[0]
 
     def typing(self, room: str) -> None:
         """Tell the others in a room that the user is writing. Nothing answers but an `Error` among the events."""

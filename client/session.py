@@ -22,8 +22,9 @@
 10. Of a room's read marks one is under way at a time; the next one is the highest that was asked for meanwhile. They
    stand in nobody's way, but wait for the room's join. The user's own mark is released when it rises, whichever device
    has raised it.
+11. A status belongs to its connection, and is said again on the next one.
 
-With `dialect="recipe"` rules 3, 5 and 9 fall away, since those clients know neither `since` nor history: entries are
+With `dialect="recipe"` rules 3, 5 and 10 fall away, since those clients know neither `since` nor history: entries are
 ordered among themselves, and a connection begins where its `welcome` says, but never behind the one before.
 
 `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
@@ -61,6 +62,7 @@ from domain.events import (
     Muted,
     NoticesSet,
     Pong,
+    PresenceChanged,
     PrivateMessage,
     Reacted,
     RoleSet,
@@ -72,7 +74,7 @@ from domain.events import (
     UserRead,
     Welcome,
 )
-from domain.protocol import HISTORY_LIMIT, ROOT
+from domain.protocol import HISTORY_LIMIT, ROOT, Status
 from domain.requests import (
     ChatMessage,
     HistoryRequest,
@@ -84,6 +86,7 @@ from domain.requests import (
     Ping,
     Request,
     SendPrivateMessage,
+    SetPresence,
     Typing,
     request_type,
 )
@@ -110,6 +113,8 @@ _NOT_THERE = frozenset({"NOT_A_MEMBER", "ROOM_NOT_FOUND"})
 _INBOX = "inbox#"
 _MOVES = "#"
 """The line of the recipe's dialect. `#` is in no room's id."""
+_STATUS = "#status"
+"""The line of what the user says of themselves."""
 
 Dialect = Literal["v1", "recipe"]
 
@@ -142,6 +147,8 @@ class Session:
         """Room → the (epoch, seq) that its user was at when a connection of the recipe's ended."""
         self._left_at: dict[str, float] = {}
         """Room → when it was left; of this connection."""
+        self.status: Status = "online"
+        """How the user is on this device."""
         self._resumes = False
         self._ping_due = math.inf
         self._welcome_due = math.inf
@@ -203,6 +210,11 @@ class Session:
         room = getattr(request, "room_id", None)
         return self._outbox.ask(named, now, line=None if room is None else self._line(room))
 
+    def presence(self, status: Status, now: float) -> str:
+        """Say how the user is on this device; the reply says how they are over all of theirs."""
+        self.status = status
+        return self._outbox.ask(SetPresence(client_id=self._new_id(), status=status), now, line=_STATUS)
+
     def ping(self, now: float, *, ours: bool = False) -> str:
         """Ask where the rooms are; entries that were lost are then asked for."""
         rooms = [*self._rooms.values(), *self._inboxes()]
@@ -255,6 +267,9 @@ class Session:
             self._rooms.pop(self._first_room, None)
             self._first_room = self._named
             self._follow(self._named)
+        if self.status != "online" and self._outbox.first(_STATUS) is None:
+            again = SetPresence(client_id=self._new_id(), status=self.status)
+            self._outbox.ask(again, now, line=_STATUS, ours=True)
         if self.dialect == "v1":
             self._resumes = True
             self._ping_due = now + self._ping_pause()
@@ -412,6 +427,13 @@ class Session:
         news = self._reading.stands(read.room_id, (read.epoch, read.seq))
         self._mark(read.room_id, now)
         return (read,) if news or (pending is not None and not pending.ours) else ()
+
+    def _was(self, event: PresenceChanged, now: float) -> Sequence[Released]:
+        """The reply to who said how they are; the same tells others of it."""
+        if event.client_id is UNSET:
+            return (event,)
+        pending = self._outbox.finish(event.client_id, now)
+        return () if pending is not None and pending.ours else (event,)
 
     def _settled(self, event: RoomChanged | RoomDeleted, now: float) -> Sequence[Released]:
         """The reply to who did it; the same is an entry of the room's log, for all that are in it."""
@@ -679,4 +701,5 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     MessageDeleted: Session._entry,
     Reacted: Session._entry,
     UserRead: Session._read,
+    PresenceChanged: Session._was,
 }

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from domain.protocol import Shown
+
 __all__ = [
     "EVENTS",
     "Ack",
@@ -35,6 +37,7 @@ __all__ = [
     "Muted",
     "NoticesSet",
     "Pong",
+    "PresenceChanged",
     "PrivateMessage",
     "Reacted",
     "ReactionCount",
@@ -53,6 +56,7 @@ __all__ = [
     "UserJoined",
     "UserLeft",
     "UserRead",
+    "UserStatus",
     "UserTyping",
     "Welcome",
     "encode_event",
@@ -412,6 +416,8 @@ class MemberSummary(Struct, frozen=True, kw_only=True, rename="camel"):
 
     user_id: str
     username: str
+    status: Shown
+    """Over all of the user's connections."""
 
 
 class MemberList(Event, frozen=True, kw_only=True):
@@ -469,6 +475,27 @@ class Head(Event, frozen=True, kw_only=True):
     sent_at: int
 
 
+class UserStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How a user is, over all connections."""
+
+    user_id: str
+    status: Shown
+    since: int
+    """In milliseconds since 1970. Of two statuses of a user the one with the higher `since` is the later."""
+
+
+class PresenceChanged(Event, frozen=True, kw_only=True):
+    """Members of a small room whose status has changed. Of the inbox: the user's own, also as the reply."""
+
+    type = "presence"
+    client_id: str | UnsetType = UNSET
+    """In the reply."""
+    room_id: str
+    members: list[UserStatus]
+    timestamp: int
+    sent_at: int
+
+
 class Error(Event, frozen=True, kw_only=True):
     """A request was refused. `request` is its type."""
 
@@ -521,6 +548,7 @@ EVENTS: Mapping[str, type[Event]] = {
         MessageDeleted,
         Reacted,
         UserRead,
+        PresenceChanged,
     )
 }
 

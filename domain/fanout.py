@@ -31,6 +31,7 @@ __all__ = [
     "NOT_AFTER_MS",
     "PENDING_MS",
     "PLAN_ABOVE",
+    "PRESENCE_MS",
     "ROUND_BYTES",
     "ROUND_ENTRIES",
     "STATS_DELAY_MS",
@@ -47,6 +48,7 @@ __all__ = [
     "Notice",
     "Outcome",
     "Plan",
+    "Presences",
     "Remainder",
     "Stats",
     "absent",
@@ -87,6 +89,8 @@ WELCOME_MS = 60_000
 """How long a welcome is worth sending."""
 NOTICE_MS = 3_000
 """How long any other ephemeral event is."""
+PRESENCE_MS = 60_000
+"""How long whose status has changed is worth telling: it is read when it is told, and nobody else will."""
 STATS_EVERY_MS = 1_000
 """How often, at most, a large room is told how many are in it; one of several shards as much more rarely."""
 STATS_DELAY_MS = 900_000
@@ -184,7 +188,13 @@ class Absent(_RoomJob, frozen=True, kw_only=True, tag="absent"):
     not_after: int
 
 
-Ephemeral = Arrived | Notice | Stats | Absent
+class Presences(_Job, frozen=True, kw_only=True, tag="presences"):
+    """The room is owed a `presence` of the users whose status has changed, as it is when it is sent."""
+
+    not_after: int
+
+
+Ephemeral = Arrived | Notice | Stats | Absent | Presences
 Job = Doorbell | Plan | Remainder | Ephemeral
 
 

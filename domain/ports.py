@@ -15,6 +15,8 @@ from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
 from domain.marks import Mark
 from domain.notices import OfflineNotice
 from domain.policy import Needs
+from domain.presence import Presence
+from domain.protocol import Status
 from domain.rates import RateLimiter
 from domain.rooms import (
     Append,
@@ -49,6 +51,7 @@ __all__ = [
     "Review",
     "RoomStore",
     "Roster",
+    "Statuses",
 ]
 
 
@@ -371,6 +374,49 @@ class Roster(Protocol):
         """End a connection of which `member` is a row, also where no reverse row leads to it."""
         ...
 
+    async def work_out(self, user: str) -> Presence:
+        """Work out how a user is, of all connections that there are now, and tell the small rooms that they are in, and
+        their other devices, if that has changed. Of two work-outs at a time the one that saw less has no effect."""
+        ...
+
+
+class Statuses(Protocol):
+    """How users are, and whom that is still to be told."""
+
+    async def presences(self, users: Sequence[str]) -> dict[str, Presence]:
+        """The rows of users, up to 100 in one read; the empty row of who has none."""
+        ...
+
+    async def record(self, presence: Presence) -> None:
+        """Put a user's row. Raises `Conflict`, with nothing written, if the one that is there is not of the version
+        before."""
+        ...
+
+    async def set_status(
+        self, connection: str, inbox: Membership, status: Status, key: str, once: Once, now: int
+    ) -> None:
+        """All or nothing: the member row of the connection in its user's inbox says `status`, and the once-row `key` of
+        the user is put.
+
+        Raises `Conflict`, with nothing written, if there is an unexpired once-row, the member row is gone or belongs to
+        another join, or another transaction holds one of the rows.
+        """
+        ...
+
+    async def note(self, room: str, epoch: int, user: str, now: int) -> bool:
+        """Add the user to those whose status a room is to be told: True for the one caller who is to see to it that
+        they are taken. That is who finds nobody waiting, or those that wait since `CLAIM_MS`."""
+        ...
+
+    async def take(self, room: str, epoch: int) -> list[str]:
+        """The users noted, who are noted no longer: the next one is the first again. After `Unavailable` they may be
+        gone."""
+        ...
+
+    async def claim_typing(self, user: str, now: int) -> bool:
+        """True, once within `TYPING_EVERY_MS`, however many ask."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
@@ -486,5 +532,6 @@ class Ports:
     _: KW_ONLY
     marks: Marks
     notices: Notices
+    statuses: Statuses
     publisher: Publisher | None = None
     """None where no notice is sent: in every function but one, and in a deployment without a topic."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -28,6 +28,8 @@ __all__ = [
     "Name",
     "RoomRef",
     "Seq",
+    "Shown",
+    "Status",
     "valid_id",
     "valid_name",
 ]
@@ -109,6 +111,10 @@ Emoji = Annotated[
     ),
 ]
 Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Status = Literal["online", "away", "busy"]
+"""How a connection says that its user is."""
+Shown = Literal["online", "away", "busy", "offline"]
+"""How a user is, over all connections."""
 
 _id = re.compile(_ID_PATTERN)
 _name = re.compile(_NAME_PATTERN)

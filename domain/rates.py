@@ -60,6 +60,8 @@ RATES: Mapping[str, Rate] = {
     # Each is told to the whole room, as a message is; a hand taps no faster.
     "edit_message": Rate(5, 50),
     "react": Rate(5, 50),
+    # Each may be told to fifty rooms; a person changes it a few times an hour, a client that comes and goes more often.
+    "presence": Rate(1, 20),
     OTHER: Rate(10, 100),
     # A client marks a room that it shows once a second; who comes back marks fifty at once. Each is told to a room.
     "read": Rate(5, 100),

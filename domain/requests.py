@@ -26,6 +26,7 @@ from domain.protocol import (
     Name,
     RoomRef,
     Seq,
+    Status,
     valid_id,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "RequestType",
     "SendPrivateMessage",
     "SetNotices",
+    "SetPresence",
     "SetRole",
     "Typing",
     "Unban",
@@ -260,6 +262,12 @@ class SetNotices(Request, frozen=True, kw_only=True, tag="notices"):
     enabled: bool | None = None
 
 
+class SetPresence(Request, frozen=True, kw_only=True, tag="presence"):
+    """How the user is on this connection. Over all of them the most engaged counts."""
+
+    status: Status
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -315,6 +323,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(React, "ack", "reaction"),
         RequestType(MarkRead, "read", "read"),
         RequestType(SetNotices, "notices"),
+        RequestType(SetPresence, "presence", "presence"),
     )
 }
 

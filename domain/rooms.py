@@ -24,7 +24,7 @@ from domain.policy import (
     outranks,
     rank,
 )
-from domain.protocol import ROOT
+from domain.protocol import ROOT, Status
 
 __all__ = [
     "DUE_BUCKETS",
@@ -233,6 +233,8 @@ class Member:
     join_id: str
     since: int = 0
     """The room's head before it was a member: it is owed, and posted, only what is newer."""
+    status: Status = "online"
+    """How the user is on this connection: in the row of the inbox alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,7 +493,7 @@ def should_grow(room: Room, count: Count, rules: Rules, now: int) -> bool:
     return full and room.growing_at + GROWTH_CLAIM_MS <= now
 
 
-def lease_end(connection: Connection, now: int) -> int:
+def lease_end(connection: Connection | Member, now: int) -> int:
     """Until when a connection that is heard of at `now` counts as there."""
     return min(connection.expires_at, now + LEASE_MS) if connection.dialect == "v1" else connection.expires_at
 

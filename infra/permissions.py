@@ -15,11 +15,12 @@ __all__ = ["INDEXES", "PUBLISHES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
 _PURGE = {
     # Who is gone leaves all its rooms, and they are told: `AnnouncingRoster`. GetItem: a leave whose first try died.
     "connections": ("GetItem", "Query", "DeleteItem"),
-    "rooms": ("UpdateItem", "DeleteItem"),
+    # GetItem, BatchGetItem, Query: how the user is, of the connections that are left: `WorkOut`.
+    "rooms": ("GetItem", "BatchGetItem", "Query", "UpdateItem", "DeleteItem"),
 }
 _DURABLE = {
     "connections": _PURGE["connections"],
-    "rooms": ("GetItem", "Query", *_PURGE["rooms"]),
+    "rooms": _PURGE["rooms"],
     "messages": ("Query",),
 }
 
@@ -40,7 +41,7 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "publish": {
         # Of a service there is no connection; the read of all that a send depends on asks for one all the same.
         "connections": ("BatchGetItem", *_PURGE["connections"]),
-        "rooms": ("GetItem", "BatchGetItem", "Query", *_PURGE["rooms"]),
+        "rooms": _PURGE["rooms"],
         "messages": ("BatchGetItem", "PutItem"),
     },
     "tick": {
@@ -51,12 +52,12 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "bulk": _DURABLE,
     "retry": {
         "connections": _PURGE["connections"],
-        "rooms": ("BatchGetItem", *_PURGE["rooms"]),
+        "rooms": _PURGE["rooms"],
         "messages": ("Query",),
     },
     "ephemeral": {
         "connections": _PURGE["connections"],
-        "rooms": ("GetItem", "BatchGetItem", "Query", *_PURGE["rooms"]),
+        "rooms": _PURGE["rooms"],
     },
 }
 """Function → table → DynamoDB actions. A transaction needs those of its parts."""

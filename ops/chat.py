@@ -22,10 +22,12 @@ from domain.events import (
     Chat,
     Error,
     Kicked,
+    MemberSummary,
     MessageDeleted,
     MessageEdited,
     Muted,
     NoticesSet,
+    PresenceChanged,
     PrivateMessage,
     Reacted,
     RoleSet,
@@ -36,9 +38,11 @@ from domain.events import (
     Unmuted,
     UserJoined,
     UserLeft,
+    UserStatus,
     Welcome,
 )
 from domain.policy import ROLES, VISIBILITIES
+from domain.protocol import Status
 from domain.requests import (
     Ban,
     CreateRoom,
@@ -65,7 +69,8 @@ HELP = """\
 TEXT or /chat TEXT  say it in the room you are in
 /private USER TEXT  say it to one user
 /rooms              list the rooms, how many are in each, and what you have not read
-/members            list who is in the room you are in
+/members            list who is in the room you are in, and how they are
+/away, /busy, /back say how you are; on several devices the most engaged counts
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
 /history [N]        show its last messages
@@ -117,6 +122,8 @@ class _Terminal:
         self._shows = asyncio.Event()
         self._unseen = 0
         """Private messages from before, which only /inbox shows: until then the inbox is not marked."""
+        self._statuses: dict[str, UserStatus] = {}
+        """User → how they are, as last heard."""
 
     async def listen(self) -> None:
         """Show what happens."""
@@ -190,8 +197,21 @@ class _Terminal:
             _show(NO_ROOM)
             return
         members = await self._me.members(self._room)
-        names = [it.user_id if it.username == it.user_id else f"{it.username} ({it.user_id})" for it in members]
-        _show(f"* in {self._room}: {', '.join(names)}")
+        _show(f"* in {self._room}: {', '.join(map(_named, members))}")
+
+    async def _away(self, _: str) -> None:
+        await self._be("away")
+
+    async def _busy(self, _: str) -> None:
+        await self._be("busy")
+
+    async def _back(self, _: str) -> None:
+        await self._be("online")
+
+    async def _be(self, status: Status) -> None:
+        own = await self._me.presence(status)
+        if own.status != status:
+            _show(f"* on another device you are {own.status}, which counts")
 
     async def _join(self, room: str) -> None:
         if not room:
@@ -399,6 +419,21 @@ class _Terminal:
         what = f"is now {event.role}" if isinstance(event, RoleSet) else f"was {event.type}"
         return f"* {self._place(event.room_id)}{event.user_id} {what} (by {event.by})"
 
+    def _were(self, event: PresenceChanged) -> str | None:
+        """Who is away or busy, or is so no longer; that somebody came or went, is shown by itself."""
+        news = []
+        for it in event.members:
+            before = self._statuses.get(it.user_id)
+            if before is not None and before.since >= it.since:
+                continue
+            self._statuses[it.user_id] = it
+            was = before.status if before is not None else "online"
+            if it.status in {"away", "busy"}:
+                news.append(f"{it.user_id} is {it.status}")
+            elif it.status == "online" and was in {"away", "busy"}:
+                news.append(f"{it.user_id} is back")
+        return f"* {', '.join(news)}" if news else None
+
     def _counted(self, stats: RoomStats) -> str | None:
         if self._counts.get(stats.room_id) == stats.active_users:
             return None
@@ -461,6 +496,12 @@ async def _lines() -> AsyncIterator[str]:
         yield line
 
 
+def _named(member: MemberSummary) -> str:
+    """A member as /members lists them: `Ada (ada) is away`."""
+    name = member.user_id if member.username == member.user_id else f"{member.username} ({member.user_id})"
+    return name if member.status == "online" else f"{name} is {member.status}"
+
+
 def _show(line: str) -> None:
     """Print a line. What others wrote must not steer this terminal."""
     print("".join(it if it.isprintable() else "\N{REPLACEMENT CHARACTER}" for it in line), flush=True)
@@ -488,6 +529,9 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/unmute": _Terminal._unmute,
     "/notices": _Terminal._notices,
     "/help": _Terminal._help,
+    "/away": _Terminal._away,
+    "/busy": _Terminal._busy,
+    "/back": _Terminal._back,
 }
 _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
     Chat: _Terminal._chatted,
@@ -504,4 +548,5 @@ _LINES: dict[type, Callable[[_Terminal, Any], str | None]] = {
     MessageEdited: _Terminal._edited,
     MessageDeleted: _Terminal._deleted_message,
     Reacted: _Terminal._reacted_to,
+    PresenceChanged: _Terminal._were,
 }

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from domain.errors import NewerVersion, UnreadableJob
-from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Remainder, Stats, parse_job
+from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Presences, Remainder, Stats, parse_job
 from domain.lanes import Lane
 from ops.stage import Deployment
 
@@ -90,13 +90,13 @@ def posts_of(job: Job, shard_limit: int, now: int) -> int:
     match job:
         case Remainder():  # past its time it is one beacon to each
             return len(job.connections)
-        case Arrived() | Notice() | Stats() if job.not_after < now:  # its worker drops it
+        case Arrived() | Notice() | Stats() | Presences() if job.not_after < now:  # its worker drops it
             return 0
         case Absent():  # tells who has no connection
             return 0
         case Plan():
             return job.shards * shard_limit
-        case Doorbell() | Arrived() | Notice() | Stats():
+        case Doorbell() | Arrived() | Notice() | Stats() | Presences():
             return shard_limit
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from domain.errors import NewerVersion, Unavailable, UnreadableJob
-from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Remainder, Stats, parse_job, planned
+from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Presences, Remainder, Stats, parse_job, planned
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Connections, Ports
 from domain.rooms import ShardKey
@@ -143,6 +143,8 @@ class Worker:
                 await self._announcer.count(job, time_left)
             case Absent():
                 await self._notifier.tell(job)
+            case Presences():
+                await self._announcer.tell_presence(job, time_left)
 
     async def _read(self, record: Record, worked: Worked) -> Job | None:
         """The record's job; None once an unreadable one is out of its group's way. Raises `NewerVersion`."""

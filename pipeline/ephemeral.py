@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from domain.errors import PostFailed
-from domain.events import InboxHead, RoomStats, UserJoined, Welcome, encode_event
-from domain.fanout import NOTICE_MS, WELCOME_MS, Arrived, Notice, Outcome, Stats, pack
+from domain.events import InboxHead, PresenceChanged, RoomStats, UserJoined, UserStatus, Welcome, encode_event
+from domain.fanout import NOTICE_MS, WELCOME_MS, Arrived, Notice, Outcome, Presences, Stats, pack
 from domain.marks import unread
 from domain.ports import Ports
-from domain.rooms import Member, ShardKey, inbox_of
+from domain.presence import Presence, shown
+from domain.rooms import Member, ShardKey, inbox_of, is_inbox
 from pipeline.posting import Poster, TimeLeft
 
 __all__ = ["Announcer"]
+
+STATUSES = 100
+"""Users in one event, which is far below a frame then, whatever their ids are."""
 
 
 class Announcer:
@@ -22,13 +28,21 @@ class Announcer:
 
     async def greet(self, arrived: Arrived, time_left: TimeLeft) -> None:
         """Welcome a connection, and tell it that it has joined, if it is still a member; then a small room, unless that
-        is no news any more.
+        is no news any more; then work out how its user is, and tell it where that is not as it expects.
 
         Raises `PostFailed` while the connection may yet be reached: the job must come again.
         """
+        if self._ports.clock.now() <= arrived.not_after:
+            await self._welcome(arrived, time_left)
+        presence = await self._ports.roster.work_out(arrived.user)
+        if presence.status not in {"online", "offline"}:
+            key = ShardKey(inbox_of(arrived.user), arrived.inbox_epoch, 0)
+            for member in await self._ports.store.members_among(key, [arrived.connection]):
+                for event in self._presence_events(key.room, [presence]):
+                    await self._poster.post(member, event, time_left, patient=False)
+
+    async def _welcome(self, arrived: Arrived, time_left: TimeLeft) -> None:
         now = self._ports.clock.now()
-        if now > arrived.not_after:
-            return
         welcome = Welcome(
             connection_id=arrived.connection,
             user_id=arrived.user,
@@ -96,6 +110,43 @@ class Announcer:
         if row is None:
             return []
         return [Member(connection, row.user, row.name, row.dialect, row.connected_at, row.expires_at, join_id="")]
+
+    async def tell_presence(self, job: Presences, time_left: TimeLeft) -> None:
+        """Tell the room how those are whose status has changed, unless it has grown too large for that.
+
+        They are taken before their rows are read: who changes in between is noted anew, for the next job.
+        """
+        if self._ports.clock.now() > job.not_after:
+            return
+        statuses = self._ports.statuses
+        users = await statuses.take(job.room, job.epoch)
+        if not users:
+            return
+        presences = await statuses.presences(users)
+        members = await self._ports.store.members(job.key)
+        if len(members) > self._ports.rules.roster_limit and not is_inbox(job.room):
+            return
+        events = [(0, it) for it in self._presence_events(job.room, [presences[it] for it in users])]
+
+        async def deliver(member: Member) -> None:
+            for frame in pack(events, member.dialect):
+                if await self._poster.post(member, frame.body, time_left, patient=False) is Outcome.GONE:
+                    await self._poster.purge(job.key, member)
+                    return
+
+        await self._poster.to_each(members, deliver)
+
+    def _presence_events(self, room: str, presences: Sequence[Presence]) -> list[bytes]:
+        now = self._ports.clock.now()
+        statuses = [UserStatus(user_id=it.user, status=shown(it, now), since=it.since) for it in presences]
+        return [
+            encode_event(
+                PresenceChanged(
+                    room_id=room, members=statuses[start : start + STATUSES], timestamp=now // 1000, sent_at=now
+                )
+            )
+            for start in range(0, len(statuses), STATUSES)
+        ]
 
     async def _tell(self, key: ShardKey, event: bytes, skip: str | None, time_left: TimeLeft) -> None:
         async def deliver(member: Member) -> None:

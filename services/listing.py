@@ -11,6 +11,7 @@ from domain.events import MemberList, MemberSummary, RoomList, RoomSummary, enco
 from domain.marks import Mark, unread
 from domain.policy import check_visible
 from domain.ports import Ports
+from domain.presence import shown
 from domain.protocol import FRAME_LIMIT, LIST_LIMIT, ROOT
 from domain.requests import ListMembers, ListRooms
 from domain.rooms import Directory, Room, ShardKey, rank_in
@@ -46,7 +47,8 @@ async def list_rooms(ports: Ports, caller: Caller, request: ListRooms) -> bytes:
 
 
 async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> bytes:
-    """A page of a room's members, each user once a page. For members."""
+    """A page of a room's members, each user once a page. For members. It costs a read of the room's row and of the
+    connection's rooms, a query, and a batch read of how those users are."""
     room = await ports.store.room(request.room_id)
     membership = (await ports.store.session(caller.connection)).membership(request.room_id)
     if room is None or room.status != "open" or membership is None or membership.epoch != room.epoch:
@@ -62,8 +64,8 @@ async def list_members(ports: Ports, caller: Caller, request: ListMembers) -> by
 
 
 async def page_of_members(ports: Ports, room: Room, cursor: str | None) -> tuple[list[MemberSummary], str | None]:
-    """The members from behind a page's `cursor` on, each user once, and the cursor of the page that follows, if one
-    does."""
+    """The members from behind a page's `cursor` on, each user once and with their status, and the cursor of the page
+    that follows, if one does."""
     shard, after = _read_cursor(cursor, room)
     members = await ports.store.members_page(ShardKey(room.room, room.epoch, shard), after, LIST_LIMIT)
     if len(members) == LIST_LIMIT:
@@ -72,7 +74,11 @@ async def page_of_members(ports: Ports, room: Room, cursor: str | None) -> tuple
         following = f"{shard + 1}:" if shard + 1 < room.shards else None
     now = ports.clock.now()
     users = {it.user: it.name for it in members if it.expires_at > now}
-    return [MemberSummary(user_id=user, username=name) for user, name in users.items()], following
+    presences = await ports.statuses.presences(list(users))
+    summaries = [
+        MemberSummary(user_id=user, username=name, status=shown(presences[user], now)) for user, name in users.items()
+    ]
+    return summaries, following
 
 
 async def _check_parent(ports: Ports, caller: Caller, parent: str) -> bool:

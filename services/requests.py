@@ -27,6 +27,7 @@ from domain.requests import (
     Request,
     SendPrivateMessage,
     SetNotices,
+    SetPresence,
     Typing,
     UpdateRoom,
     parse_request,
@@ -45,6 +46,7 @@ from services.private import send_private_message
 from services.reauth import check_token, reauthenticate
 from services.rooms import create_room, delete_room, update_room
 from services.sessions import join_room, leave_room
+from services.status import set_presence
 
 __all__ = ["USE_CASES", "Answer", "answer"]
 
@@ -79,6 +81,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     React: react,
     MarkRead: mark_read,
     SetNotices: set_notices,
+    SetPresence: set_presence,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

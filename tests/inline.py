@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters.identity import DemoIdentity
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import ConnectionGone, PostFailed, Refused, Throttled
 from domain.lanes import LANES, Lane
@@ -67,7 +67,8 @@ class InlineService:
         self.closes: list[int] = []
         """The codes with which connections were closed, as `$disconnect` has them."""
         rules = rules or Rules()
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
+        statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, statuses, self.queue, self.clock, rules)
         identity = identify(self.clock) if identify is not None else DemoIdentity()
         self.ports = Ports(
             self.store,
@@ -79,6 +80,7 @@ class InlineService:
             identity=identity,
             marks=MemoryMarks(),
             notices=MemoryNotices(),
+            statuses=statuses,
         )
         self.gateway = Gateway(
             authorizer=_Function(self._authorize, self.failures),

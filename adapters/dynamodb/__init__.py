@@ -4,6 +4,7 @@ from adapters.dynamodb.definitions import table_definitions
 from adapters.dynamodb.marks import DynamoMarks
 from adapters.dynamodb.notices import DynamoNotices
 from adapters.dynamodb.rows import TTL_ATTRIBUTE
+from adapters.dynamodb.statuses import DynamoStatuses
 from adapters.dynamodb.store import DynamoStore
 
-__all__ = ["TTL_ATTRIBUTE", "DynamoMarks", "DynamoNotices", "DynamoStore", "table_definitions"]
+__all__ = ["TTL_ATTRIBUTE", "DynamoMarks", "DynamoNotices", "DynamoStatuses", "DynamoStore", "table_definitions"]

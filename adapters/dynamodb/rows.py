@@ -7,7 +7,8 @@ rooms: room/`meta`, room/`directory`, room/`user#USER`, room/`read#USER`; room#e
 room#epoch#shard/connectionId for each member. A room is an id or `inbox#USER`, and no id has a `#`, so the number of
 `#` tells these keys apart. The index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
 Of an inbox also inbox/`notices`, whether its user wants any, and inbox/`notice#SENDER`, the last that was sent about a
-sender.
+sender; inbox/`presence` is how its user is, inbox/`typing` when they were last seen writing; room/`presence#EPOCH` of
+whom the room is still to be told how they are.
 messages: room#epoch/seq is an entry, room#epoch/`~SEQ~USER~EMOJI` that the user has reacted so to the message there,
 room#epoch/`~ROOT#SEQ` that the entry at SEQ is in the thread that began at ROOT (`~` sorts behind all digits, and is in
 no id); `#once#USER`/clientId a once-row, whose leading `#` no room can have.
@@ -28,6 +29,7 @@ import msgspec
 
 from domain.marks import Mark
 from domain.notices import Announcement
+from domain.presence import Presence
 from domain.rooms import (
     FOREVER,
     Connection,
@@ -62,6 +64,7 @@ __all__ = [
     "Key",
     "beside_text",
     "body_text",
+    "changed_key",
     "connection_key",
     "connection_row",
     "directory_key",
@@ -82,6 +85,8 @@ __all__ = [
     "notices_key",
     "once_key",
     "once_row",
+    "presence_key",
+    "presence_row",
     "profile_text",
     "reaction_key",
     "reaction_row",
@@ -92,6 +97,7 @@ __all__ = [
     "read_member",
     "read_membership",
     "read_once",
+    "read_presence",
     "read_room",
     "read_shard",
     "read_standing",
@@ -106,6 +112,7 @@ __all__ = [
     "tick_key",
     "tick_row",
     "time_to_live",
+    "typing_key",
     "user_key",
     "values",
 ]
@@ -115,13 +122,15 @@ TTL_ATTRIBUTE = "expiresAt"
 ROW_VERSION = 1
 ROW_RETENTION_MS = 3600 * 1000
 """How long a connection's rows outlive it: the tick must find them, to close its socket and to tell its rooms."""
-MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs", "since")
+MEMBER_ATTRIBUTES = ("sk", "userId", "name", "dialect", "joinId", "connectedAt", "expiresAtMs", "since", "status")
 """What `read_member` needs of a member row."""
 DIRECTORY_INDEX = "directory"
 DIRECTORY_ATTRIBUTES = ("title", "owner", "visibility")
 """What the index holds of a directory row beside the keys."""
 NO_ROLE = "-"
 """What stands for no role in a user row."""
+PRESENCE_RETENTION_MS = 24 * 3600 * 1000
+"""How long a presence row outlives what it says, so that no work-out under way takes a new row for the one it read."""
 DUE_RETENTION_MS = 6 * 3600 * 1000
 """How long a due row outlives its minute: ticks that stood still for less find all that is due."""
 
@@ -397,6 +406,7 @@ def member_row(member: Member, key: ShardKey) -> Item:
             "connectedAt": member.connected_at,
             "expiresAtMs": member.expires_at,
             "since": member.since,
+            "status": None if member.status == "online" else member.status,
             TTL_ATTRIBUTE: time_to_live(member.expires_at),
         }
     )
@@ -412,7 +422,37 @@ def read_member(item: Mapping[str, Any]) -> Member:
         expires_at=int(item["expiresAtMs"]["N"]),
         join_id=item["joinId"]["S"],
         since=int(item["since"]["N"]) if "since" in item else 0,
+        status=item["status"]["S"] if "status" in item else "online",
     )
+
+
+def presence_key(user: str) -> Key:
+    return _key(inbox_of(user), "presence")
+
+
+def presence_row(presence: Presence) -> dict[str, str | int]:
+    """A presence row's attributes beside its key."""
+    return {
+        "status": presence.status,
+        "since": presence.since,
+        "until": presence.until,
+        "version": presence.version,
+        TTL_ATTRIBUTE: seconds(presence.until + PRESENCE_RETENTION_MS),
+    }
+
+
+def read_presence(item: Mapping[str, Any], user: str) -> Presence:
+    row = _plain(item)
+    return Presence(user, row["status"], row["since"], row["until"], row["version"])
+
+
+def changed_key(room: str, epoch: int) -> Key:
+    """Of whose status a room is still to be told."""
+    return _key(room, f"presence#{epoch}")
+
+
+def typing_key(user: str) -> Key:
+    return _key(inbox_of(user), "typing")
 
 
 # ------------------------------------------------------------------------------------------------ messages

@@ -89,10 +89,17 @@ class Tables:
             await self._client.put_item(TableName=table, Item=item)
 
     async def update(
-        self, table: str, key: Key, update: str, values: Item, *, condition: str | None = None
+        self,
+        table: str,
+        key: Key,
+        update: str,
+        values: Item,
+        *,
+        condition: str | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
-        """Update a row, which is made where it is missing; the row as it is then."""
-        conditional: Any = {"ConditionExpression": condition} if condition else {}
+        """Update a row, which is made where it is missing; the row as it is then. `names`: the `#names`."""
+        conditional: Any = ({"ConditionExpression": condition} if condition else {}) | _of_names(names)
         with _translated():
             answer = await self._client.update_item(
                 TableName=table,
@@ -107,6 +114,12 @@ class Tables:
     async def delete(self, table: str, key: Key, **condition: Any) -> None:
         with _translated():
             await self._client.delete_item(TableName=table, Key=key, **condition)
+
+    async def take(self, table: str, key: Key) -> Mapping[str, Any] | None:
+        """Delete a row; the row as it was."""
+        with _translated():
+            answer = await self._client.delete_item(TableName=table, Key=key, ReturnValues="ALL_OLD")
+        return answer.get("Attributes")
 
     async def transact(self, *writes: TransactWriteItemTypeDef) -> None:
         """All or nothing. botocore's own retries carry the token of the first try, so they have no second effect."""

@@ -9,6 +9,7 @@ from adapters.memory.connections import MemoryConnections
 from adapters.memory.marks import MemoryMarks
 from adapters.memory.notices import MemoryNotices, MemoryPublisher
 from adapters.memory.queue import MemoryQueue
+from adapters.memory.statuses import MemoryStatuses
 from adapters.memory.store import MemoryStore
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "MemoryNotices",
     "MemoryPublisher",
     "MemoryQueue",
+    "MemoryStatuses",
     "MemoryStore",
 ]

@@ -25,7 +25,7 @@ import uvloop
 from aiobotocore.config import AioConfig
 
 from adapters.management_api import management_client_config
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from adapters.runtime import Runtime, SystemClock
 from adapters.settings import Settings
@@ -148,15 +148,9 @@ def _roomcast(endpoint: str, connections: Sequence[str]) -> Iterator[Broadcastin
     lane = environment.settings.lanes["interactive"]
     clock, store, rules = SystemClock(), MemoryStore(), Rules()
     queue = MemoryQueue(clock)
-    ports = Ports(
-        store,
-        queue,
-        AnnouncingRoster(store, queue, clock, rules),
-        clock,
-        rules,
-        marks=MemoryMarks(),
-        notices=MemoryNotices(),
-    )
+    statuses = MemoryStatuses(store)
+    roster = AnnouncingRoster(store, statuses, queue, clock, rules)
+    ports = Ports(store, queue, roster, clock, rules, marks=MemoryMarks(), notices=MemoryNotices(), statuses=statuses)
     numbers = itertools.count()
     request = json.dumps({"type": "chat", "roomId": ROOM, "message": TEXT})
 

@@ -36,6 +36,8 @@ BAD = {
     "a room that is no text": ('{"message":"x","roomId":{}}', "BAD_REQUEST"),
     "a seq that is none": ('{"type":"join_room","roomId":"x","since":-1}', "BAD_REQUEST"),
     "a seq with a fraction": ('{"type":"join_room","roomId":"x","since":1.5}', "BAD_REQUEST"),
+    "no status": ('{"type":"presence"}', "BAD_REQUEST"),
+    "a status that there is not": ('{"type":"presence","status":"offline"}', "BAD_REQUEST"),
     "a limit of too many": ('{"type":"history","roomId":"x","limit":101}', "BAD_REQUEST"),
     "no message": ('{"type":"chat"}', "EMPTY_MESSAGE"),
     "an empty message": ('{"message":""}', "EMPTY_MESSAGE"),

@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from domain.protocol import FRAME_LIMIT, SUBPROTOCOL
 from tests.conformance.clients import fresh, named, replied, tell
-from tests.e2e.people import PATIENCE, person
+from tests.e2e.people import PATIENCE, Person, person
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -201,6 +201,47 @@ async def test_typing_is_told_to_the_others(ws: str) -> None:
         page = await ada.ask(type="history", roomId=room)
         assert page["data"]["entries"] == []
         assert ada.seen("typing", "error") == []
+
+
+async def test_typing_is_told_once_in_a_while(ws: str) -> None:
+    """And is refused for a room that one is not in."""
+    room = fresh("hall")
+    async with person(ws, fresh("ada"), room) as ada, person(ws, fresh("bob"), room) as bob:
+        for _ in range(3):
+            await tell(ada, type="typing", roomId=room)
+        await bob.until(named(bob, "typing", ada.user))
+        await ada.say("that is all", room)
+        await bob.hears("that is all")
+        assert len(bob.seen("typing")) == 1
+        refused = await ada.ask(type="typing", roomId=fresh("elsewhere"))
+        assert refused["data"]["code"] == "ROOM_NOT_FOUND"
+
+
+async def test_how_users_are_is_told_to_their_room(ws: str) -> None:
+    """The reply says what counts over all devices, `members` too; the room hears of it within some seconds."""
+    room, ada_id = fresh("hall"), fresh("ada")
+    async with (
+        person(ws, ada_id, room) as ada,
+        person(ws, fresh("bob"), room) as bob,
+        person(ws, ada_id, room) as phone,
+    ):
+        away = await phone.ask(type="presence", status="away")
+        assert away["data"]["roomId"] == f"inbox#{ada_id}"
+        assert [(it["userId"], it["status"]) for it in away["data"]["members"]] == [(ada_id, "online")]
+        busy = await phone.ask(type="presence", status="busy", clientId=fresh("request"))
+        assert [it["status"] for it in busy["data"]["members"]] == ["busy"]
+        listed = await bob.ask(type="members", roomId=room)
+        assert {it["userId"]: it["status"] for it in listed["data"]["members"]} == {
+            ada_id: "busy",
+            bob.user: "online",
+        }
+
+        def heard(who: Person, where: str, status: str) -> bool:
+            told = [it["members"] for it in who.seen("presence") if it["roomId"] == where]
+            return any((it["userId"], it["status"]) == (ada_id, status) for members in told for it in members)
+
+        await bob.until(lambda: heard(bob, room, "busy"))
+        await ada.until(lambda: heard(ada, f"inbox#{ada_id}", "busy"))
 
 
 async def test_rooms_are_listed_in_pages(ws: str) -> None:

@@ -8,10 +8,10 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from adapters.dynamodb import rows
-from adapters.memory import MemoryStore
+from adapters.dynamodb import DynamoStatuses, rows
+from adapters.memory import MemoryStatuses, MemoryStore
 from domain.policy import Needs
-from domain.ports import RoomStore
+from domain.ports import RoomStore, Statuses
 from domain.rooms import (
     Append,
     Connection,
@@ -45,9 +45,11 @@ class StoreStage(ABC):
     """The words of the tests: ada is in `room` by the connection `ada`, unless the test says otherwise."""
 
     store: RoomStore
+    statuses: Statuses
 
-    def __init__(self, store: RoomStore) -> None:
+    def __init__(self, store: RoomStore, statuses: Statuses) -> None:
         self.store = store
+        self.statuses = statuses
 
     def fresh(self, number: int) -> Self:
         """The same store, with names that nothing in it knows yet."""
@@ -200,7 +202,7 @@ class MemoryStage(StoreStage):
     """On `MemoryStore`."""
 
     def __init__(self, store: MemoryStore) -> None:
-        super().__init__(store)
+        super().__init__(store, MemoryStatuses(store))
 
     async def put_members(self, members: Sequence[Member]) -> None:
         for it in members:
@@ -216,7 +218,7 @@ class DynamoStage(StoreStage):
     """On `DynamoStore` against an emulator."""
 
     def __init__(self, store: RoomStore, client: DynamoDBClient, tables: Mapping[str, str]) -> None:
-        super().__init__(store)
+        super().__init__(store, DynamoStatuses(client, tables))
         self.client = client
         self.tables = tables
 

@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from domain.fanout import Absent, Arrived, Doorbell, Ephemeral, Notice, Stats, parse_job, remainder_delay
+from domain.fanout import Absent, Arrived, Doorbell, Ephemeral, Notice, Presences, Stats, parse_job, remainder_delay
 from tests.contract.lanes import MAX_RECEIVES, SEED, LaneStage, doorbell, notice, plan, remainder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -161,9 +161,14 @@ ABSENT = Absent(
     not_after=9,
 )
 STATS = Stats(room="general", epoch=5, shard=0, not_after=9)
+PRESENCES = Presences(room="general", epoch=5, shard=0, not_after=9)
 
 
-@pytest.mark.parametrize("job", [ARRIVED, STATS, ABSENT, notice()], ids=["arrived", "stats", "absent", "notice"])
+@pytest.mark.parametrize(
+    "job",
+    [ARRIVED, STATS, ABSENT, PRESENCES, notice()],
+    ids=["arrived", "stats", "absent", "presences", "notice"],
+)
 async def test_an_ephemeral_job_is_announced(lanes: LaneStage, job: Ephemeral) -> None:
     """At once, on the ephemeral lane, with its room as tenant; the same twice comes twice."""
     await lanes.queue.announce(job)

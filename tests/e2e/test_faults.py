@@ -12,7 +12,7 @@ from typing import Any
 import aioboto3
 import pytest
 
-from adapters.dynamodb import DynamoMarks, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoStatuses, DynamoStore
 from adapters.management_api import ManagementApi, management_client_config
 from adapters.memory import MemoryNotices
 from adapters.roster import AnnouncingRoster
@@ -130,9 +130,10 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         clock, source = LaterClock(YOUNG_MS + 1), twin.sources["interactive"]
         store = DynamoStore(twin.cloud.dynamodb, table_names(PREFIX))
         queue = SqsQueue(twin.cloud.sqs, queues.urls, queues.dead, clock, random.Random(0))
-        roster = AnnouncingRoster(store, queue, clock, Rules())
+        statuses = DynamoStatuses(twin.cloud.dynamodb, table_names(PREFIX))
+        roster = AnnouncingRoster(store, statuses, queue, clock, Rules())
         marks = DynamoMarks(twin.cloud.dynamodb, table_names(PREFIX))
-        ports = Ports(store, queue, roster, clock, marks=marks, notices=MemoryNotices())
+        ports = Ports(store, queue, roster, clock, marks=marks, notices=MemoryNotices(), statuses=statuses)
         here = WorkerHere(ports, ManagementApi(sockets))
         await source.stop()
         mine = EventSource(LANES["interactive"], queues.urls["interactive"], here, twin.cloud.sqs)

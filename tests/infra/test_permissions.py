@@ -13,7 +13,11 @@ from tests.infra.conftest import Synthesis
 from tests.infra.templates import Template
 
 TABLES = "arn:<AWS::Partition>:dynamodb:<AWS::Region>:<AWS::AccountId>:table/roomcast-dev-"
-PURGED = [("GetItem Query DeleteItem", "connections"), ("UpdateItem DeleteItem", "rooms")]
+# Who ends a connection works out how its user is then.
+PURGED = [
+    ("GetItem Query DeleteItem", "connections"),
+    ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
+]
 FIFO = {it.name: ".fifo" if it.fifo else "" for it in LANES.values()}
 
 # Function → (DynamoDB actions, table or table/index/name).
@@ -35,20 +39,23 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
         ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
         ("BatchGetItem PutItem", "messages"),
     ],
-    "tick": [("GetItem Query PutItem DeleteItem", "connections"), ("UpdateItem DeleteItem", "rooms")],
+    "tick": [
+        ("GetItem Query PutItem DeleteItem", "connections"),
+        ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
+    ],
     "interactive": [
         ("GetItem Query DeleteItem", "connections"),
-        ("GetItem Query UpdateItem DeleteItem", "rooms"),
+        ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
     "bulk": [
         ("GetItem Query DeleteItem", "connections"),
-        ("GetItem Query UpdateItem DeleteItem", "rooms"),
+        ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
     "retry": [
         ("GetItem Query DeleteItem", "connections"),
-        ("BatchGetItem UpdateItem DeleteItem", "rooms"),
+        ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
         ("Query", "messages"),
     ],
     "ephemeral": [

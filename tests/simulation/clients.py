@@ -18,8 +18,22 @@ from client.backoff import Backoff
 from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.messages import Messages
 from client.session import Dialect, Session
-from domain.events import Ack, Chat, Error, Joined, Left, Logged, NoticesSet, PrivateMessage, UserRead, Welcome
+from domain.events import (
+    Ack,
+    Chat,
+    Error,
+    Joined,
+    Left,
+    Logged,
+    NoticesSet,
+    PresenceChanged,
+    PrivateMessage,
+    UserRead,
+    UserStatus,
+    Welcome,
+)
 from domain.policy import ADMINS
+from domain.protocol import Status
 from domain.requests import Ban, CreateRoom, DeleteRoom, Kick, Mute, SetNotices, Unban, Unmute
 from domain.rooms import is_inbox
 from tests.simulation.amends import Asked
@@ -57,10 +71,19 @@ class Life:
     """Rooms that its user was removed from, as was acknowledged to who did it."""
     leaked: list[tuple[str, int]] = field(default_factory=list)
     """(room, seq) that came all the same."""
-    came_at: int = 0
-    """When it was open, in milliseconds since 1970."""
     gone_at: float = math.inf
     """When its client lost it."""
+    opened_at: int = 0
+    """In milliseconds since 1970: whose status changes later, it has to hear of."""
+    heard: dict[str, UserStatus] = field(default_factory=dict)
+    """User → the latest that it was told of their status."""
+
+    def hear(self, statuses: Sequence[UserStatus]) -> None:
+        """Keep the latest of each user."""
+        for it in statuses:
+            known = self.heard.get(it.user_id)
+            if known is None or known.since <= it.since:
+                self.heard[it.user_id] = it
 
 
 @dataclass(slots=True)
@@ -87,10 +110,19 @@ class Client:
     """A client, until it quits. It reconnects by itself."""
 
     def __init__(
-        self, service: Service, name: str, room: str, dialect: Dialect, draw: random.Random, *, rules: bool = False
+        self,
+        service: Service,
+        name: str,
+        room: str,
+        dialect: Dialect,
+        draw: random.Random,
+        *,
+        rules: bool = False,
+        user: str = "",
     ) -> None:
-        """`rules`: whether its user may do everything everywhere."""
+        """`rules`: whether its user may do everything everywhere. `user`: if it is not the only device of theirs."""
         self.name = name
+        self.user = user or name
         self.groups = frozenset({ADMINS} if rules else ())
         self.judged: dict[str, tuple[str, str, str]] = {}
         """clientId → (what, room, user) that it asked for as a moderator, and was not told yet."""
@@ -142,7 +174,7 @@ class Client:
         self._said(self.session.send(room, text, self.now, reply_to=reply_to), room, text)
 
     def send_private(self, target: str, text: str) -> None:
-        self._said(self.session.send_private(target, text, self.now), f"inbox#{self.name}", text)
+        self._said(self.session.send_private(target, text, self.now), f"inbox#{self.user}", text)
 
     def repeat(self) -> None:
         """Send the frame of something already acknowledged once more, as a network does that holds one back."""
@@ -203,6 +235,10 @@ class Client:
         self.session.typing(room)
         self.flush()
 
+    def be(self, status: Status) -> None:
+        self.session.presence(status, self.now)
+        self.flush()
+
     def ping(self) -> None:
         self.session.ping(self.now)
         self.flush()
@@ -246,7 +282,8 @@ class Client:
 
     def opened(self, socket: Socket, room: str) -> None:
         """The handshake is over."""
-        self.lives.append(Life(socket, self.name, self.dialect, self._before, came_at=self.service.clock.now()))
+        life = Life(socket, self.user, self.dialect, self._before, opened_at=self.service.clock.now())
+        self.lives.append(life)
         self.session.connected(self.now, room)
         self.flush()
 
@@ -280,7 +317,7 @@ class Client:
 
     def _shown(self, room: str) -> tuple[str, int, int]:
         """(room, epoch, seq) up to which its user has been given a room, or what is in the inbox."""
-        name = f"inbox#{self.name}" if room == "inbox" else room
+        name = f"inbox#{self.user}" if room == "inbox" else room
         epoch, cursor = self.session.cursor(name) or (0, 0)
         return name, epoch, cursor
 
@@ -288,7 +325,7 @@ class Client:
         self.marks[request["clientId"]] = request["roomId"], request["epoch"], request["seq"]
 
     def _said(self, client_id: str, room: str, text: str) -> None:
-        self.said[client_id] = Said(self.name, room, text)
+        self.said[client_id] = Said(self.user, room, text)
         self.flush()
 
     def _open(self) -> None:
@@ -377,6 +414,8 @@ class Client:
                     if not life.moved:
                         life.begun.setdefault(event.room_id, (event.epoch, event.head))
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
+                case PresenceChanged() if life is not None:
+                    life.hear(event.members)
                 case Left() if life is not None:
                     self.service.note("left", life.socket.id, event.room_id)
                     self.reads.pop(event.room_id, None)
@@ -394,8 +433,6 @@ class Client:
                     self.quiet_since = self.quiet_since or self.service.clock.now()
                 case Error():
                     self._was_refused(event, life)
-                case _:
-                    pass
 
     def _was_refused(self, error: Error, life: Life | None) -> None:
         said = self.said.get(error.client_id or "")

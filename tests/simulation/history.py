@@ -194,7 +194,7 @@ def _released(client: Client, stored: Mapping[str, _Stored]) -> Iterator[Violati
             own = (
                 kept is not None
                 and is_inbox(room)
-                and all(kept.log[it].sender == client.name and is_message(kept.log[it]) for it in between)
+                and all(kept.log[it].sender == client.user and is_message(kept.log[it]) for it in between)
             )
             if next_seq <= seq or (between and not own and client.dialect == "v1"):
                 yield Violation("I5", f"{client.name} was given {room} {next_seq} after {seq}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import RoomcastError
 from domain.lanes import LANES, Lane
@@ -109,9 +109,20 @@ class LargeRoom:
         self.queue = MemoryQueue(self.clock, self.lanes, draw)
         self.sockets = Sockets(self.clock, draw)
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=max(2, scale.shard_limit // 20))
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
+        statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, statuses, self.queue, self.clock, rules)
         marks, notices = MemoryMarks(jitter(draw, 0.001, 0.006)), MemoryNotices()
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, marks=marks, notices=notices)
+        self.ports = Ports(
+            self.store,
+            self.queue,
+            roster,
+            self.clock,
+            rules,
+            draw,
+            marks=marks,
+            notices=notices,
+            statuses=statuses,
+        )
         self.environments = Environments(self.ports, self.queue, self.sockets, self.lanes)
         self.refused: list[Exception] = []
         self.members: list[str] = []

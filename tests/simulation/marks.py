@@ -1,4 +1,4 @@
-"""Invariant I15: read marks, and what is counted of a log, on what a schedule left behind."""
+"""Invariant I16: read marks, and what is counted of a log, on what a schedule left behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _of(client: Client, service: Service, counts: Mapping[tuple[str, int], list[
             if told < tuple(place):
                 yield f"{client.name} asked for {place} in {room}, and was answered {told}"
     for room, places in asked.items():
-        mark = service.marks._marks.get((room, client.name))
+        mark = service.marks._marks.get((room, client.user))
         stands = (-1, -1) if mark is None else (mark.epoch, mark.seq)
         if answered[room] and stands < max(answered[room]):
             yield f"{client.name} has read {room} to {stands}, and was answered {max(answered[room])}"
@@ -61,7 +61,7 @@ def _of(client: Client, service: Service, counts: Mapping[tuple[str, int], list[
 def _unsaid(client: Client, service: Service, rooms: Mapping[str, Room]) -> Iterator[str]:
     """What the SDK was told to say it has said in the end, of rooms that it follows to this day."""
     for name, place in client.reads.items():
-        room, mark = rooms[name], service.marks._marks.get((name, client.name))
+        room, mark = rooms[name], service.marks._marks.get((name, client.user))
         here = client.life is not None and client.dialect == "v1" and client.session.cursor(name) is not None
         if not here or room.status != "open" or room.epoch != place[0]:
             continue

@@ -340,7 +340,7 @@ MUTANTS: Sequence[Mutant] = (
         "a welcome is tried once",
         "I5",
         "chat, joins",
-        ("pipeline.ephemeral:Announcer.greet", 'raise PostFailed("the welcome was not delivered")', "return"),
+        ("pipeline.ephemeral:Announcer._welcome", 'raise PostFailed("the welcome was not delivered")', "return"),
     ),
     _mutant(
         "posts do not wait for their turn",
@@ -576,5 +576,34 @@ MUTANTS: Sequence[Mutant] = (
         "notices",
         "away",
         ("pipeline.absent:Notifier.tell", "it not in silent and ", ""),
+    ),
+    # ---- how users are
+    _mutant(
+        "a status is worked out over whatever was written meanwhile",
+        "I17",
+        "statuses",
+        ("adapters.memory.statuses:MemoryStatuses.record", "there.version != presence.version - 1", "False"),
+    ),
+    _mutant(
+        "an end works out before it has left the inbox",
+        "I17",
+        "statuses",
+        ("adapters.roster:AnnouncingRoster.end", "if is_inbox(membership.room):", "if False:"),
+        ("adapters.roster:AnnouncingRoster.end", "if not is_inbox(membership.room):", "if True:"),
+    ),
+    _mutant(
+        "whose status is to be told are taken after their rows are read",
+        "I18",
+        "statuses",
+        (
+            "pipeline.ephemeral:Announcer.tell_presence",
+            "users = await statuses.take(job.room, job.epoch)",
+            "users = sorted(statuses._port._changed.get((job.room, job.epoch), (0, set()))[1])",
+        ),
+        (
+            "pipeline.ephemeral:Announcer.tell_presence",
+            "presences = await statuses.presences(users)",
+            "presences = await statuses.presences(users)\n    await statuses.take(job.room, job.epoch)",
+        ),
     ),
 )

@@ -60,7 +60,7 @@ def told_wrong(service: Service, clients: Mapping[str, Client]) -> Iterator[str]
             if client.quiet_since is not None and it.notice.at > client.quiet_since:
                 yield f"{user} wants no notices, and got that of {sender}'s {it.notice.seq}"
             looked = it.at - LOOKED_MS - (LONGEST_PAUSE * 1000 if service.chaos.pauses else 0)
-            if any(life.came_at <= looked and life.gone_at >= it.at for life in client.lives):
+            if any(life.opened_at <= looked and life.gone_at >= it.at for life in client.lives):
                 yield f"{user} was here again, and got a notice of {sender}'s {it.notice.seq}"
         if not service.chaos.pauses:
             first: dict[int, int] = {}
@@ -84,8 +84,8 @@ def _untold(
             if own is None or own.body["targetUserId"] not in clients:
                 continue
             target = clients[own.body["targetUserId"]]
-            if target.asked_for_quiet or service.store.came.get(target.name, 0) >= own.at:
+            if target.asked_for_quiet or service.store.came.get(target.user, 0) >= own.at:
                 continue
             earliest = own.at - NOTICE_EVERY_MS - SLACK_MS
-            if not any(it.at >= earliest for it in told.get((target.name, client.name), ())):
+            if not any(it.at >= earliest for it in told.get((target.user, client.user), ())):
                 yield f"{target.name} is away, and was never told of {client_id}"

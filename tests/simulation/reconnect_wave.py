@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from client.backoff import Backoff
 from client.events import Missed, Released
@@ -310,9 +310,20 @@ class ReconnectWave:
         self.store = MemoryStore(self._answer)
         self.queue = MemoryQueue(self.clock, self.lanes, draw)
         rules = Rules(shard_limit=scale.shard_limit, roster_limit=scale.roster_limit)
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, rules)
+        self.statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, self.statuses, self.queue, self.clock, rules)
         marks, notices = MemoryMarks(self._answer), MemoryNotices()
-        self.ports = Ports(self.store, self.queue, roster, self.clock, rules, draw, marks=marks, notices=notices)
+        self.ports = Ports(
+            self.store,
+            self.queue,
+            roster,
+            self.clock,
+            rules,
+            draw,
+            marks=marks,
+            notices=notices,
+            statuses=self.statuses,
+        )
         self.gateway = Gateway(self.ports, scale, group.create_task)
         self.environments = Environments(self.ports, self.queue, self.gateway, self.lanes)
         sizes = [members for count, members in scale.rooms for _ in range(count)]
@@ -356,7 +367,7 @@ class ReconnectWave:
         """Let everybody be in their room: by the use cases themselves, in no time, and nobody is told of others."""
         queue = MemoryQueue(self.clock, self.lanes, self._draw)
         rules = replace(self.ports.rules, roster_limit=0)
-        roster = AnnouncingRoster(self.store, queue, self.clock, rules)
+        roster = AnnouncingRoster(self.store, self.statuses, queue, self.clock, rules)
         ports = replace(self.ports, queue=queue, roster=roster, rules=rules)
         for client in self.clients:
             await connect(ports, self.gateway.caller(client, client.name), client.room, "v1")

@@ -16,6 +16,7 @@ from tests.simulation.amends import amend
 from tests.simulation.chaos import LONGEST_PAUSE, Rates
 from tests.simulation.clients import Client
 from tests.simulation.history import LAST_WORD, Violation, check
+from tests.simulation.presence import check_presence
 from tests.simulation.schedules import Action, Schedule
 from tests.simulation.service import Service
 from tests.simulation.virtual_time import run_virtually
@@ -27,6 +28,8 @@ HEALING = 75.0 + LONGEST_PAUSE
 QUIET_WITHIN = 900.0
 """Seconds in which everything must have come to rest."""
 CHANCES = 4
+DEVICES = 2
+"""How many clients are one user's, where it is looked at how users are."""
 POISON = '{"v":1,"kind":"nothing that a worker knows"}'
 
 
@@ -97,6 +100,7 @@ async def _play(schedule: Schedule) -> Outcome:
             dialect,
             random.Random(f"{name} {schedule.seed}"),
             rules=schedule.ruled and number == 0,
+            user="c0" if schedule.statuses and number < DEVICES else name,
         )
         for number, (name, (room, dialect)) in enumerate(schedule.clients.items())
     }
@@ -126,6 +130,8 @@ async def _play(schedule: Schedule) -> Outcome:
         await _rest(service, clients)
         await _last_words(service, clients)
     violations += await check(service, clients, poisoned, rested=await _rest(service, clients))
+    if schedule.statuses:
+        violations += await check_presence(service, clients, calm=schedule.rates == Rates(schedule.rates.latency))
     await service.stop()
     counts = service.counts + Counter(kills=service.chaos.kills, pauses=service.chaos.pauses)
     return Outcome(schedule, list(dict.fromkeys(violations)), notes, counts)
@@ -160,6 +166,7 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
             | "join"
             | "leave"
             | "typing"
+            | "be"
             | "judge"
             | "end_room"
             | "make_room"

@@ -50,6 +50,8 @@ class Schedule:
     """The last word is said while environments may still lie still."""
     ruled: bool
     """The first client may do everything."""
+    statuses: bool
+    """How users are is looked at in the end."""
     chance: int = 0
     """Another number lets the same things happen with other luck."""
 
@@ -100,6 +102,8 @@ class Workload:
     """At most so many edits, deletions, reactions and answers; the first client may delete anybody's messages."""
     marks: int = 0
     """At most so many read marks, in rooms and inboxes; half of them as several devices at once would set them."""
+    presence: int = 0
+    """At most so many times that somebody is away, busy or back."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -164,6 +168,13 @@ WORKLOADS: Mapping[str, Workload] = {
     "amends": Workload(
         clients=(3, 5), seconds=(3, 15), messages=(3, 8), private=4, moves=1, amended=40, fault_level=2, lives_matter=2
     ),
+    "presence": Workload(
+        clients=(2, 5), seconds=(4, 60), messages=(1, 4), presence=16, cuts=5, recipe=0, fault_level=2, lives_matter=2
+    ),
+    # Nothing fails, so what everybody has heard is all there is to hear.
+    "statuses": Workload(
+        clients=(2, 5), messages=(1, 3), presence=24, cuts=6, moves=0, recipe=0, fault_level=0, seconds=(4, 20)
+    ),
 }
 
 
@@ -195,6 +206,7 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         plan_above=draw.choice((2, 10)),
         hasty=kind.hasty,
         ruled=kind.judged > 0 or kind.amended > 0,
+        statuses=kind.presence > 0,
     )
 
 
@@ -281,6 +293,8 @@ def _actions(kind: Workload, rooms: list[str], names: list[str], draw: random.Ra
         script.add(at, "end_room", room, client=names[0])
         script.add(at + draw.choice((0.01, 0.3, 5)), "make_room", room, client=names[0])
     _beside_messages(script)
+    if kind.presence:
+        _say_how_they_are(script)
     _trouble(script)
     return sorted(script.actions, key=lambda it: it.at)
 
@@ -297,6 +311,18 @@ def _beside_messages(script: _Script) -> None:
             script.add(draw.uniform(1, script.seconds / 2), "quit", client=name)
         if draw.random() < 0.2:
             script.add(draw.uniform(1, script.seconds / 4), "quiet", client=name)
+
+
+def _say_how_they_are(script: _Script) -> None:
+    """Often one thing right after the other, or just before the socket is lost."""
+    draw = script.draw
+    for _ in range(draw.randint(1, script.kind.presence)):
+        name, at = draw.choice(script.names), script.moment()
+        script.add(at, "be", draw.choice(("away", "busy", "online")), client=name)
+        if draw.random() < 0.4:
+            script.add(at + draw.choice((0.001, 0.01, 0.1, 3)), "be", draw.choice(("away", "online")), client=name)
+        elif draw.random() < 0.3:
+            script.add(at + draw.choice((0.001, 0.01, 0.1)), draw.choice(("cut", "vanish")), client=name)
 
 
 def _trouble(script: _Script) -> None:

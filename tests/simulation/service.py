@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
 from domain.lanes import Lane
@@ -82,6 +82,7 @@ class Service:
         self.store = Store(self.chaos.answer, self.clock)
         self.notices = MemoryNotices(self.chaos.answer)
         self.topic = Topic(self)
+        self.statuses = MemoryStatuses(self.store)
         self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
         self.sockets = Sockets(self.chaos)
         self.lanes = lanes
@@ -156,7 +157,7 @@ class Service:
 
     async def _admit(self, client: Client, socket: Socket, room: str) -> None:
         await self.chaos.answer()
-        caller = Caller(socket.id, client.name, client.name, self._request_id(), client.groups)
+        caller = Caller(socket.id, client.user, client.user, self._request_id(), client.groups)
         environment = Environment("connect", self.chaos, API_TIMEOUT)
         self.note("handshake", socket.id, room)
         status = 200
@@ -183,7 +184,7 @@ class Service:
         if socket.state != "open":
             return
         request = self._request_id()
-        caller = Caller(socket.id, client.name, client.name, request, client.groups)
+        caller = Caller(socket.id, client.user, client.user, request, client.groups)
         environment = Environment("message", self.chaos, API_TIMEOUT)
         self.note("request", socket.id, frame.decode())
         sockets = Faulty(Removing(self.sockets), environment, fails=False)
@@ -275,7 +276,8 @@ class Service:
 
     def _ports(self, environment: Environment) -> Ports:
         store, queue = Faulty(self.store, environment), Faulty(self.queue, environment)
-        roster = AnnouncingRoster(store, queue, self.clock, self.rules)
+        statuses = Faulty(self.statuses, environment)
+        roster = AnnouncingRoster(store, statuses, queue, self.clock, self.rules)
         return Ports(
             store,
             queue,
@@ -285,6 +287,7 @@ class Service:
             self.chaos.draw,
             marks=Faulty(self.marks, environment),
             notices=Faulty(self.notices, environment),
+            statuses=statuses,
             publisher=Faulty(self.topic, environment),
         )
 

@@ -16,7 +16,7 @@ from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryN
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
 from domain.fanout import Doorbell, Plan, encode_entry
-from domain.ports import Marks, Ports, RoomStore
+from domain.ports import Marks, Ports, RoomStore, Statuses
 from domain.rooms import DUE_BUCKETS, FOREVER, Dialect, Rules, ShardKey, Standing
 from services.caller import Caller
 from services.leases import sweep
@@ -65,6 +65,7 @@ class ServicesMachine(RuleBasedStateMachine):
     def __init__(
         self,
         store: RoomStore,
+        statuses: Statuses,
         run: Callable[[Coroutine[Any, Any, Any]], Any],
         *,
         marks: Marks | None = None,
@@ -77,7 +78,7 @@ class ServicesMachine(RuleBasedStateMachine):
         self.queue = RecordingQueue(self.clock)
         self.store = store
         self.gateway = MemoryConnections()
-        roster = AnnouncingRoster(store, self.queue, self.clock, RULES)
+        roster = AnnouncingRoster(store, statuses, self.queue, self.clock, RULES)
         self.ports = Ports(
             store,
             self.queue,
@@ -87,6 +88,7 @@ class ServicesMachine(RuleBasedStateMachine):
             random.Random(0),
             marks=marks or MemoryMarks(),
             notices=MemoryNotices(),
+            statuses=statuses,
         )
         self.model = Model(RULES)
         self.sent: list[Event] = []
@@ -130,12 +132,13 @@ class ServicesMachine(RuleBasedStateMachine):
         if code is None:
             self.gateway.open(name)
             self._place(name, room, f"inbox#{user}")
+            self._run(self.ports.roster.work_out(user))  # as the worker does that welcomes it
 
     @rule(connection=connections)
     def disconnect(self, connection: str) -> None:
         self.gateway.drop(connection)
         self._run(disconnect(self.ports, connection))
-        self.model.end(connection)
+        self.model.end(connection, self.clock.now())
 
     @rule(user=users)
     def end_all_but_the_newest(self, user: str) -> None:

@@ -25,6 +25,7 @@ PAGE = 100
 DAY_MS = 24 * 3600 * 1000
 ROW_MS = (2 * 60 + 1) * 60 * 1000
 LEASE_MS = 15 * 60 * 1000
+SLACK_MS = 3 * 60 * 1000
 KICK_MS = 10 * 1000
 """Milliseconds that a clientId, a connection's rows, a v1 client's silence and a kick last."""
 
@@ -93,6 +94,8 @@ class Model:
         self.marks: dict[tuple[str, str], int] = {}
         """(room, user) → the seq up to which they have read it."""
         self.once: dict[tuple[str, str], Remembered] = {}
+        self.online_until: dict[str, int] = {}
+        """User → until when their row says that they are online."""
         self.message_ids: set[str] = set()
         self.rung: list[tuple[str, int, int]] = []
         """(room, seq, shards) of what the last request must have rung."""
@@ -108,6 +111,7 @@ class Model:
             return str(refusal["data"]["code"])
         self.sockets[socket.connection] = socket
         socket.shards |= {socket.last_room: 0, inbox: 0}
+        self._work_out(socket.user, seen.now)
         return None
 
     def placed(self, connection: str, room: str, shard: int) -> None:
@@ -118,11 +122,12 @@ class Model:
         if 5 * sum(it.shards[room] == shard for it in self.members(room)) > 4 * self.rules.shard_limit:
             found.shards *= 2
 
-    def end(self, connection: str) -> None:
+    def end(self, connection: str, now: int) -> None:
         socket = self.sockets.get(connection)
-        if socket is not None:
+        if socket is not None and not socket.ended:
             socket.ended = True
             socket.shards.clear()
+            self._work_out(socket.user, now)
 
     def tick(self, now: int) -> list[str]:
         """Every minute up to `now` is looked at; the connections whose lease has ended."""
@@ -134,7 +139,7 @@ class Model:
                 else:
                     over.append(it.connection)
         for connection in over:
-            self.end(connection)
+            self.end(connection, now)
         return over
 
     def members(self, room: str) -> list[Socket]:
@@ -262,6 +267,8 @@ class Model:
     def ping(self, socket: Socket, request: Mapping[str, Any], seen: Seen) -> Event:
         if not socket.ended and socket.dialect == "v1":
             socket.lease_until = min(socket.expires_at, seen.now + LEASE_MS)
+        if not socket.ended and self.online_until[socket.user] - seen.now < (LEASE_MS + SLACK_MS) // 2:
+            self._work_out(socket.user, seen.now)
         asked = request.get("cursors", socket.shards)
         heads = {it: {"epoch": self.rooms[it].epoch, "seq": self.rooms[it].head} for it in socket.shards if it in asked}
         return event("pong", time=seen.now, heads=heads)
@@ -321,13 +328,21 @@ class Model:
         here = sorted((it.connection, it) for it in self.members(name) if it.shards[name] == shard)
         users = dict.fromkeys(it.user for _, it in here if it.expires_at > seen.now)
         following = {"cursor": f"{shard + 1}:"} if shard + 1 < room.shards else {}
-        members = [{"userId": it, "username": it.title()} for it in users]
+        members = [{"userId": it, "username": it.title(), "status": self._status(it, seen.now)} for it in users]
         return event("members", roomId=name, members=members, **following)
 
     def typing(self, socket: Socket, request: Mapping[str, Any], seen: Seen) -> Event:
-        return {} if request["roomId"] in socket.shards else refused("NOT_A_MEMBER")
+        return self._writes(socket, request["roomId"], seen.now) or {}
 
     # ---- private
+
+    def _work_out(self, user: str, now: int) -> None:
+        live = [it for it in self.sockets.values() if it.user == user and not it.ended and it.expires_at > now]
+        leases = [min(it.expires_at, now + LEASE_MS) if it.dialect == "v1" else it.expires_at for it in live]
+        self.online_until[user] = max(leases) + SLACK_MS if leases else now
+
+    def _status(self, user: str, now: int) -> str:
+        return "online" if self.online_until[user] > now else "offline"
 
     def _make_rooms(self, seen: Seen, *rooms: str) -> None:
         for it in rooms:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from adapters.dynamodb import DynamoMarks, DynamoStore, table_definitions
-from adapters.memory import MemoryStore
+from adapters.dynamodb import DynamoMarks, DynamoStatuses, DynamoStore, table_definitions
+from adapters.memory import MemoryStatuses, MemoryStore
 from adapters.settings import table_names
 from tests.stateful.machine import ServicesMachine
 
@@ -36,7 +36,8 @@ def test_on_memory(run: Run) -> None:
 
     class OnMemory(ServicesMachine):
         def __init__(self) -> None:
-            super().__init__(MemoryStore(), run)
+            store = MemoryStore()
+            super().__init__(store, MemoryStatuses(store), run)
 
     run_state_machine_as_test(OnMemory, settings=settings(max_examples=200, stateful_step_count=40, deadline=None))
 
@@ -54,8 +55,8 @@ def test_on_dynamodb(run: Run, moto_endpoint: str) -> None:
             self.tables = table_names(f"stateful{next(_numbers)}")
             for definition in table_definitions(self.tables):
                 run(client.create_table(**definition))
-            marks = DynamoMarks(client, self.tables)
-            super().__init__(DynamoStore(client, self.tables), run, marks=marks, look=False)
+            marks, statuses = DynamoMarks(client, self.tables), DynamoStatuses(client, self.tables)
+            super().__init__(DynamoStore(client, self.tables), statuses, run, marks=marks, look=False)
 
         def teardown(self) -> None:
             super().teardown()

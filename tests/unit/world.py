@@ -16,6 +16,7 @@ from adapters.memory import (
     MemoryNotices,
     MemoryPublisher,
     MemoryQueue,
+    MemoryStatuses,
     MemoryStore,
 )
 from adapters.roster import AnnouncingRoster
@@ -63,7 +64,8 @@ class World:
             max_connections_per_user=max_connections_per_user,
             notices=notices,
         )
-        roster = AnnouncingRoster(self.store, self.queue, self.clock, self.rules)
+        self.statuses = MemoryStatuses(self.store)
+        roster = AnnouncingRoster(self.store, self.statuses, self.queue, self.clock, self.rules)
         self.ports = Ports(
             self.store,
             self.queue,
@@ -75,6 +77,7 @@ class World:
             marks=MemoryMarks(),
             notices=MemoryNotices(),
             publisher=self.topic,
+            statuses=self.statuses,
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.dynamodb import rows
 from domain.marks import Mark
+from domain.presence import Presence
 from domain.rooms import (
     Connection,
     Directory,
@@ -26,11 +27,12 @@ from domain.rooms import (
 )
 
 KEY = ShardKey("tea", 5, 0)
-MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3)
+MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3, status="away")
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=", beside={"edit": 3})
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
 ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"), messages=1)
+PRESENCE = Presence("ada", "busy", since=1, until=2, version=3)
 STANDING = Standing("guest", banned_until=4, muted_until=1, kicked_at=2, spoke_at=3)
 SHARD: rows.Item = {
     "pk": {"S": str(KEY)},
@@ -63,6 +65,11 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
         rows.read_mark,
         rows.mark_key("tea", "ada") | rows.values({"epoch": 5, "seq": 2, "nth": 1}),
         Mark(5, seq=2, nth=1),
+    ),
+    "presence": (
+        lambda item: rows.read_presence(item, "ada"),
+        rows.presence_key("ada") | rows.values(rows.presence_row(PRESENCE)),
+        PRESENCE,
     ),
     "once": (rows.read_once, rows.once_row("ada", "request-1", ONCE), ONCE),
 }

@@ -305,7 +305,7 @@ class RoomServer:
     async def _on_members(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         connections = sorted(it for it in room.members if it > request.get("cursor", ""))
         users = {room.members[it].user: room.members[it].name for it in connections[:PAGE]}
-        members = [{"userId": user, "username": it} for user, it in users.items()]
+        members = [{"userId": user, "username": it, "status": "online"} for user, it in users.items()]
         more = {"cursor": connections[PAGE - 1]} if len(connections) > PAGE else {}
         return "members", {"roomId": name, "members": members, **more}
 
@@ -318,6 +318,11 @@ class RoomServer:
         event = {"roomId": name, "userId": client.user, "username": client.name, **_TIMES}
         for it in [it for it in room.members.values() if it is not client]:
             await self._push(it, "typing", event)
+
+    async def _on_presence(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        own = f"inbox#{client.user}"
+        status = {"userId": client.user, "status": request["status"], "since": 1}
+        return "presence", {"roomId": own, "members": [status], **_TIMES}
 
     def _refusal(self, request: dict[str, Any]) -> dict[str, Any] | None:
         refusal = self.refusals.pop(0)

@@ -23,6 +23,7 @@ from domain.events import (
     Left,
     MemberList,
     NoticesSet,
+    PresenceChanged,
     PrivateMessage,
     RoomList,
     RoomStats,
@@ -723,7 +724,9 @@ def test_rooms_and_members_are_asked_page_by_page() -> None:
     assert members == {"type": "members", "clientId": "id-2", "roomId": "den"}
     (page,) = talk.give("room_list", clientId="id-1", rooms=[])
     assert isinstance(page, RoomList)
-    (who,) = talk.give("members", clientId="id-2", roomId="den", members=[{"userId": "a", "username": "A"}])
+    (who,) = talk.give(
+        "members", clientId="id-2", roomId="den", members=[{"userId": "a", "username": "A", "status": "away"}]
+    )
     assert isinstance(who, MemberList)
     assert not talk.session.busy
 
@@ -938,3 +941,45 @@ def test_the_recipe_can_t_ask_for_what_it_passes_over() -> None:
     assert not talk.session.busy
     talk.private_ack("id-1", 2)
     assert talk.whisper(3) == [3]
+
+
+# ------------------------------------------------------------------------------------------------ how the user is
+
+
+def test_a_status_is_said_again_on_the_next_connection() -> None:
+    """It belonged to the one before; the reply to that is nobody's news."""
+    talk = Talk()
+    status = {"userId": "u", "status": "away", "since": 1}
+    words = {"roomId": "inbox#u", "members": [status], "timestamp": 1, "sentAt": 1}
+    talk.session.presence("away", talk.now)
+    assert talk.ask() == {"type": "presence", "clientId": "id-1", "status": "away"}
+    (reply,) = talk.give("presence", clientId="id-1", **words)
+    assert isinstance(reply, PresenceChanged)
+    assert [it.status for it in reply.members] == ["away"]
+    (again,) = [it for it in talk.reconnect() if it["type"] == "presence"]
+    assert again["status"] == "away"
+    assert again["clientId"] != "id-1"
+    assert list(talk.give("presence", clientId=again["clientId"], **words)) == []
+    (told,) = talk.give("presence", **words)
+    assert isinstance(told, PresenceChanged)
+
+
+def test_statuses_are_said_one_after_the_other() -> None:
+    """Or the one before might come out on top; what was not answered is sent again first."""
+    talk = Talk()
+    words = {"roomId": "inbox#u", "members": [], "timestamp": 1, "sentAt": 1}
+    talk.session.presence("away", talk.now)
+    talk.session.presence("online", talk.now)
+    assert talk.ask()["status"] == "away"
+    assert [it["status"] for it in talk.reconnect() if it["type"] == "presence"] == ["away"]
+    talk.give("presence", clientId="id-1", **words)
+    assert talk.ask()["status"] == "online"
+
+
+def test_who_is_online_need_not_say_so_again() -> None:
+    """A connection is that by itself."""
+    talk = Talk()
+    talk.session.presence("online", talk.now)
+    talk.ask()
+    talk.give("presence", clientId="id-1", roomId="inbox#u", members=[], timestamp=1, sentAt=1)
+    assert [it for it in talk.reconnect() if it["type"] == "presence"] == []

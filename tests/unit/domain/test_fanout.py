@@ -21,6 +21,7 @@ from domain.fanout import (
     Notice,
     Outcome,
     Plan,
+    Presences,
     Remainder,
     Stats,
     absent,
@@ -110,6 +111,7 @@ def test_the_longest_message_fits_into_a_frame() -> None:
             users=["b", "c"],
             not_after=4,
         ),
+        Presences(room="a", epoch=1, shard=0, not_after=3),
     ],
 )
 def test_a_job_survives_the_queue(job: Job) -> None:

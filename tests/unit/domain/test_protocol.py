@@ -99,7 +99,7 @@ def test_no_type_means_chat() -> None:
 @pytest.mark.parametrize("name", sorted(REQUESTS))
 def test_a_request_that_is_encoded_says_what_it_is(name: str) -> None:
     """The type is always written, and the request comes back as it was."""
-    words: dict[str, Any] = {"role": "guest", "seq": 1}
+    words: dict[str, Any] = {"role": "guest", "status": "away", "seq": 1}
     needed = [it.name for it in msgspec.structs.fields(REQUESTS[name].model) if it.required]
     fields = {it: words.get(it, "general") for it in needed}
     request = REQUESTS[name].model(**fields)

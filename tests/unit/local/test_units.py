@@ -89,7 +89,9 @@ def test_what_a_call_is_billed(operation: str, request_: dict[str, Any], answer:
 
 def test_a_projection_is_billed_whole() -> None:
     """A query that asks for a part of its rows is billed for all of them: what it leaves out of ours is counted in."""
-    member = Member("aWhQ9hTSIAMCJyw=", "ada", "Ada", "v1", 1_700_000_000_000, 1_700_007_200_000, "0" * 16)
+    member = Member(
+        "aWhQ9hTSIAMCJyw=", "ada", "Ada", "v1", 1_700_000_000_000, 1_700_007_200_000, "0" * 16, status="away"
+    )
     stored: dict[str, Any] = dict(member_row(member, ShardKey("room", 1_700_000_000_000, 0)))
     seen = {name: stored[name] for name in MEMBER_ATTRIBUTES}
     request: dict[str, Any] = STRONG | {

@@ -181,6 +181,32 @@ async def test_chat_shows_who_comes_and_goes(server: RoomServer) -> None:
     assert (process.returncode, out, err) == (0, b"", b"")
 
 
+async def test_chat_shows_how_users_are(server: RoomServer) -> None:
+    """Who is away or busy, and who is back; the latest word of each counts. What one says oneself is not shown."""
+    process = await start("chat", "--url", server.url, "--user", "ada")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert b"You are ada" in await process.stdout.readline()
+
+    async def tell(*members: tuple[str, str, int]) -> None:
+        statuses = [{"userId": user, "status": status, "since": since} for user, status, since in members]
+        data = {"roomId": "general", "members": statuses, **TIMES}
+        await server.tell("ada", {"type": "presence", "data": data})
+
+    await tell(("bob", "away", 1), ("eve", "busy", 1), ("cid", "online", 1))
+    assert await process.stdout.readline() == b"* bob is away, eve is busy\n"
+    await tell(("bob", "online", 3), ("eve", "offline", 2))
+    assert await process.stdout.readline() == b"* bob is back\n"
+    await tell(("bob", "busy", 2), ("cid", "away", 2))
+    assert await process.stdout.readline() == b"* cid is away\n"
+    process.stdin.write(b"/away\n/busy\n/back\n/members\n/quit\n")
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().splitlines() == ["* in general: ada"]
+    said = [it["status"] for it in server.requests if it["type"] == "presence"]
+    assert said == ["away", "busy", "online"]
+
+
 async def test_chat_in_private(server: RoomServer) -> None:
     """Marked, also the copies from the user's other devices; who is not there is named, and who never was."""
     process = await start("chat", "--url", server.url, "--user", "ada")

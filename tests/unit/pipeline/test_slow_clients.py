@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Raw
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
 from adapters.roster import AnnouncingRoster
 from domain.errors import PostFailed, Throttled
 from domain.fanout import Notice, Remainder
@@ -101,9 +101,18 @@ class Stage:
         self.sockets = Sockets(self.clock)
         rules = Rules(roster_limit=0)
         store = MemoryStore()
-        roster = AnnouncingRoster(store, self.queue, self.clock, rules)
+        statuses = MemoryStatuses(store)
+        roster = AnnouncingRoster(store, statuses, self.queue, self.clock, rules)
         self.ports = Ports(
-            store, self.queue, roster, self.clock, rules, random.Random(2), marks=MemoryMarks(), notices=MemoryNotices()
+            store,
+            self.queue,
+            roster,
+            self.clock,
+            rules,
+            random.Random(2),
+            marks=MemoryMarks(),
+            notices=MemoryNotices(),
+            statuses=statuses,
         )
         self.paces = {name: Pace(lane.post_rate) for name, lane in LANES.items()}
         self.counts: Counter[str] = Counter()

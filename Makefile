@@ -15,7 +15,7 @@ unexport MAKEFLAGS MFLAGS
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test slow e2e simulate mutants fuzz chaos check bench format synth bootstrap deploy destroy bundle requirements clean
+.PHONY: help up test slow e2e simulate mutants fuzz chaos check bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -73,6 +73,9 @@ destroy: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## delete STAGE=dev, w
 
 bundle: .venv/.infra  ## fetch the wheels that the functions carry; ARGS="--architecture A --python V" for another machine's
 	@exec $(BIN)/python -m infra.packaging $(or $(ARGS),$(TARGET))
+
+asyncapi: .venv/.dev  ## write docs/asyncapi.json, the wire as AsyncAPI has it, anew
+	@exec $(BIN)/python -m ops.asyncapi
 
 requirements:  ## compile requirements/ anew from pyproject.toml (asks for uv)
 	$(COMPILE) pyproject.toml -o requirements/lambda.txt

@@ -431,10 +431,10 @@ MUTANTS: Sequence[Mutant] = (
         ),
     ),
     _mutant(
-        "every entry counts as a message",
+        "an inbox counts what its owner wrote",
         "I16",
         "marks",
-        ("domain.rooms:is_message", "return entry.type in _MESSAGES and", "return"),
+        ("domain.rooms:is_message", " and room != inbox_of(entry.sender)", ""),
     ),
     _mutant(
         "the client forgets what was read while a mark was under way",

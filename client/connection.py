@@ -144,10 +144,11 @@ class Connection:
 
     # ---- requests. Each raises `RequestRefused`; one that is cancelled may be carried out all the same.
 
-    async def send(self, room: str, text: str, *, reply_to: int | None = None) -> Ack:
-        """Say something in a room, or answer the message at `reply_to`; returns when it is stored. Survives
-        reconnects."""
-        return await self._reply(self._session.send(room, text, self._now(), reply_to=reply_to), Ack)
+    async def send(self, room: str, text: str, *, reply_to: int | None = None, mentions: Sequence[str] = ()) -> Ack:
+        """Say something in a room, or answer the message at `reply_to`; returns when it is stored. Who is mentioned (by
+        user id, at most 20) is told of it if they are away. Survives reconnects."""
+        client_id = self._session.send(room, text, self._now(), reply_to=reply_to, mentions=mentions)
+        return await self._reply(client_id, Ack)
 
     async def send_private(self, user: str, text: str) -> Ack:
         """Say something to one user; returns when it is stored, with `online`: whether they were there. Survives

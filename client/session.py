@@ -159,10 +159,14 @@ class Session:
 
     # ---- what the user asks for. Each returns the clientId that the reply will carry.
 
-    def send(self, room: str, text: str, now: float, *, reply_to: int | None = None) -> str:
-        """Say something in a room, or answer the message at `reply_to`. Raises `RequestRefused` if it can't fit into a
-        frame."""
-        request = ChatMessage(client_id=self._new_id(), room_id=room, message=text, reply_to=reply_to)
+    def send(
+        self, room: str, text: str, now: float, *, reply_to: int | None = None, mentions: Sequence[str] = ()
+    ) -> str:
+        """Say something in a room, or answer the message at `reply_to`; who is mentioned is told if they are away.
+        Raises `RequestRefused` if it can't fit into a frame."""
+        request = ChatMessage(
+            client_id=self._new_id(), room_id=room, message=text, reply_to=reply_to, mentions=list(mentions) or None
+        )
         return self._outbox.ask(request, now, line=self._line(room))
 
     def send_private(self, target: str, text: str, now: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,7 +69,7 @@ HISTORY = 20
 MARK_EVERY = 1.0
 """Seconds between two times that the service is told what has been read."""
 HELP = """\
-TEXT or /chat TEXT  say it in the room you are in
+TEXT or /chat TEXT  say it in the room you are in; @USER tells them of it if they are away
 /private USER TEXT  say it to one user
 /rooms              list the rooms, how many are in each, and what you have not read
 /members            list who is in the room you are in, and how they are
@@ -196,7 +197,7 @@ class _Terminal:
         if self._room is None:
             _show(NO_ROOM)
         elif text:
-            await self._me.send(self._room, text)
+            await self._me.send(self._room, text, mentions=_mentioned(text))
 
     async def _private(self, rest: str) -> None:
         user, _, text = rest.partition(" ")
@@ -287,7 +288,7 @@ class _Terminal:
     async def _reply(self, rest: str) -> None:
         about = self._message(rest, "/reply SEQ TEXT")
         if about is not None:
-            await self._me.send(about.room, about.rest, reply_to=about.seq)
+            await self._me.send(about.room, about.rest, reply_to=about.seq, mentions=_mentioned(about.rest))
 
     async def _edit(self, rest: str) -> None:
         about = self._message(rest, "/edit SEQ TEXT")
@@ -488,6 +489,12 @@ class _About:
     room: str
     seq: int
     rest: str
+
+
+def _mentioned(text: str) -> list[str]:
+    """The user ids behind an `@` that begins a word; the first twenty."""
+    found = (it.rstrip(".:-") for it in re.findall(r"(?<!\S)@([A-Za-z0-9_.:-]{1,64})(?![A-Za-z0-9_.:-])", text))
+    return list(dict.fromkeys(it for it in found if it))[:20]
 
 
 def _shown(message: Message) -> str:

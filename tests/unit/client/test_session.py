@@ -140,6 +140,14 @@ def seqs_of(released: Sequence[Released]) -> list[int]:
 # ------------------------------------------------------------------------------------------------ requests
 
 
+def test_whom_a_message_mentions_goes_with_it() -> None:
+    """And nothing goes where nobody is."""
+    talk = Talk()
+    talk.session.send("den", "@bob!", talk.now, mentions=["bob"])
+    talk.session.send("hall", "well", talk.now)
+    assert [it.get("mentions") for it in talk.asked()] == [["bob"], None]
+
+
 def test_one_message_a_room_is_under_way() -> None:
     """The next goes out when the one before is acknowledged; another room does not wait."""
     talk = Talk()

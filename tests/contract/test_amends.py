@@ -63,12 +63,12 @@ async def test_what_is_remembered_beside_a_body_stays_until_there_is_more(stage:
 async def test_several_entries_of_several_rooms_are_amended_together(stage: StoreStage) -> None:
     """As both copies of a private message are, each with the edit before."""
     read = await talking(stage, "one", "two")
-    other = Room(f"{stage.room}-other", EPOCH, head=1)
-    await stage.store.create_room(replace(other, head=0))
+    empty = Room(f"{stage.room}-other", EPOCH)
+    await stage.store.create_room(empty)
     first = stage.entry(1, message="eins")
-    await stage.store.append(
-        [Append(replace(other, head=0), first)], Sender(stage.user), "request-other", stage.once(), NOW
-    )
+    said = Append(empty, first)
+    await stage.store.append([said], Sender(stage.user), "request-other", stage.once(), NOW)
+    other = said.after
     amended = [replace(it, body={"message": f"{it.seq}"}) for it in await log(stage)]
     appends = [
         Append(read, next_entry(stage, read), amends=amended),

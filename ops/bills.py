@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from domain.fanout import PLAN_ABOVE, STATS_DELAY_MS, STATS_EVERY_MS
+from domain.presence import PRESENCE_EVERY
 from domain.protocol import FRAME_LIMIT
 from domain.rooms import Rules
 from loadtest.cost import API_GB, MEMBER_BYTES, WORKER_GB, Usage
@@ -111,8 +112,28 @@ class RoomShape:
         return Usage(invocations=1, gb_seconds=DISCONNECT_SECONDS * API_GB, reads=1, writes=1 + 2 * (2 + 1))
 
     def pinging(self) -> Usage:
-        """A ping: its own rows, the heads of room and inbox, the lease."""
-        return Usage(inbound=1, replies=1, invocations=1, gb_seconds=SEND_SECONDS * API_GB, reads=1 + 2, writes=1)
+        """A ping: its own rows, the heads of room and inbox, the lease; the user's status, which every third renews."""
+        own = Usage(inbound=1, replies=1, invocations=1, gb_seconds=SEND_SECONDS * API_GB, reads=1 + 2 + 1, writes=1)
+        return own + self.working_out() * (1 / 3)
+
+    # ---- how users are
+
+    def working_out(self) -> Usage:
+        """A status of a user with one device: the row, the inbox's meta row, the connections; the row written."""
+        return Usage(reads=3, writes=1)
+
+    def appearing(self) -> Usage:
+        """A first device has come: worked out, and whom to tell looked up; a small room notes it."""
+        return self.working_out() + Usage(reads=3, writes=1 if self.roster else 0)
+
+    def vanishing(self) -> Usage:
+        """The last device has gone."""
+        return self.working_out() + Usage(reads=2, writes=1 if self.roster else 0)
+
+    def telling_presence(self, listeners: float, changed: float) -> Usage:
+        """The job of a small room's window: the set taken, the users' rows and the members read, a post for each."""
+        own = Usage(standard=1, posts=listeners, reads=changed + self.member_units(listeners), writes=1)
+        return own + batch_of(1, fifo=False)
 
     # ---- messages
 
@@ -165,11 +186,14 @@ class RoomShape:
         meanwhile = round(self.members / seconds * lag)
         total = Usage(writes=2 * 2 + 1)  # its meta and directory rows, and the index
         told = 0
+        window = 1 + round(self.members / seconds * PRESENCE_EVERY)  # who is told of in one event
         for members in range(1, self.members + 1):
             before = shards_of(members - 1, self.rules.shard_limit)
             after = shards_of(members, self.rules.shard_limit)
             there = RoomShape(members, self.message_bytes, self.member_bytes, self.rules)
-            total += there.connecting(new_user=True) + there.welcoming(jobs_per_batch)
+            total += there.connecting(new_user=True) + there.welcoming(jobs_per_batch) + there.appearing()
+            if there.roster and (members % window == 0 or members == self.members):
+                total += there.telling_presence(members, min(window, members))
             if before == 1 and members <= self.rules.roster_limit:
                 total += there.telling(min(self.members, members + meanwhile))
                 told += 1
@@ -198,7 +222,9 @@ class RoomShape:
         """
         first = self.members if self.shards == 1 else self.rules.shard_limit * 4 // 5 + 1
         told = min(first, self.rules.roster_limit)
-        total = self.leaving() * self.members + batch_of(told / jobs_per_batch, fifo=False)
+        total = (self.leaving() + self.vanishing()) * self.members + batch_of(told / jobs_per_batch, fifo=False)
+        if self.roster:
+            total += self.telling_presence(0, self.members)
         for members in range(told):
             total += Usage(reads=self.telling(members).reads, standard=1)
         if not self.roster:

@@ -80,6 +80,7 @@ async def test_a_lease_ends_who_left_without_a_word(service: InlineService) -> N
         ada = await stack.enter_async_context(person(service.url, "ada", "tea"))
         await bob.until(lambda: len(bob.seen("user_joined")) == 2)
         gone = ada.seen("welcome")[0]["connectionId"]
+        await service.let_pass(5)  # in which the room is told that they are online
         await ada.vanish()
         minutes = LEASE_MS // 60_000
         await pinging(service, bob, minutes - 1)

@@ -65,30 +65,42 @@ def test_a_connect_and_its_end() -> None:
 
 def test_three_come_speak_and_go() -> None:
     """A whole room: a welcome each, two and one are told of others; two messages in rounds of their own, for which a
-    lone worker reads the members once; the end."""
+    lone worker reads the members once; the end. In the last summand of each: how users are, told in one window."""
     filled = TRIO.filling(seconds=3)
-    assert filled.posts == 3 + (0 + 1 + 2)
-    assert filled.writes == 5 + 3 * 20
-    assert filled.reads == 3 * 5 + 3 * 1 + 3 * 1
-    assert filled.queue_calls == 3 * (1 + 2)
+    assert filled.posts == 3 + (0 + 1 + 2) + 3
+    assert filled.writes == 5 + 3 * 20 + (3 * 2 + 1)
+    assert filled.reads == 3 * 5 + 3 * 1 + 3 * 1 + (3 * 6 + 3 + 1)
+    assert filled.queue_calls == 3 * (1 + 2) + 3
     said = TRIO.speaking(2, workers=1)
     assert (said.posts, said.queue_calls, said.reads, said.writes) == (6, 2 * 3, 2 * (4 + 2) + 1, 2 * 11)
     left = TRIO.emptying()
-    assert (left.posts, left.writes, left.queue_calls, left.reads) == (0, 21, 3 * 3, 3 + 3)
-    assert TRIO.filling(seconds=3, lag=1).posts == 3 + (1 + 2 + 2)
+    assert (left.posts, left.writes, left.queue_calls) == (0, 21 + (3 * 2 + 1), 3 * 3 + 3)
+    assert left.reads == 3 + 3 + (3 * 5 + 3 + 1)
+    assert TRIO.filling(seconds=3, lag=1).posts == 3 + (1 + 2 + 2) + 3
 
 
 def test_a_large_room_is_told_how_many_it_has() -> None:
-    """Above the roster's limit nobody is named: a shard's count once in as many seconds as there are shards."""
+    """Above the roster's limit nobody is named: a shard's count once in as many seconds as there are shards. Below it
+    there were two windows of nineteen whose status was told."""
     shape = RoomShape(60, rules=Rules(shard_limit=50))
     assert (shape.shards, shape.roster, shape.stats_every) == (2, False, 2)
     filled = shape.filling(seconds=10)
     told = sum(range(41))
-    assert filled.posts == pytest.approx(60 + told + 60 * (10 * 19 / 60) / 2)
+    assert filled.posts == pytest.approx(60 + told + 60 * (10 * 19 / 60) / 2 + (19 + 38))
     assert shape.counting().reads == 1 + 2 + shape.member_units(30)
 
 
 def test_a_ping() -> None:
-    """Its own rows and two heads are read, the lease is written; a reply and no post."""
+    """Its own rows, two heads and the status are read, the lease is written, every third time the status; no post."""
     ping = TRIO.pinging()
-    assert (ping.inbound, ping.replies, ping.posts, ping.reads, ping.writes) == (1, 1, 0, 3, 1)
+    assert (ping.inbound, ping.replies, ping.posts) == (1, 1, 0)
+    assert (ping.reads, ping.writes) == pytest.approx((3 + 1 + 3 / 3, 1 + 1 / 3))
+
+
+def test_how_users_are() -> None:
+    """The user's row, the inbox and who is in it are read, and the row is written; who has come is looked up with their
+    rooms, and a small one notes it, a large one does not."""
+    assert (TRIO.appearing().reads, TRIO.appearing().writes) == (3 + 3, 2)
+    assert (LARGE.appearing().writes, LARGE.vanishing().writes) == (1, 1)
+    window = TRIO.telling_presence(3, changed=2)
+    assert (window.posts, window.reads, window.writes, window.queue_calls) == (3, 2 + 1, 1, 3)

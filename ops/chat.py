@@ -41,6 +41,8 @@ __all__ = ["talk"]
 
 ANSWER_WITHIN = 10.0
 """Seconds before the user is told that an answer takes its time."""
+IDLE_AFTER = 300.0
+"""Seconds without a line after which who sits at a terminal is away."""
 HISTORY = 20
 """Entries that /history shows."""
 HELP = """\
@@ -48,7 +50,7 @@ TEXT or /chat TEXT  say it in the room you are in
 /private USER TEXT  say it to one user
 /rooms              list the rooms, and how many are in each
 /members            list who is in the room you are in, and how they are
-/away, /busy, /back say how you are; on several devices the most engaged counts
+/away, /busy, /back say how you are; who types nothing for five minutes is away
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
 /history [N]        show its last messages
@@ -71,6 +73,8 @@ async def _talk(connection: Connection, room: str) -> None:
     async with connection as me:
         terminal = _Terminal(me, room)
         tasks = {asyncio.create_task(terminal.listen()), asyncio.create_task(terminal.obey(_lines()))}
+        if sys.stdin.isatty():
+            tasks.add(asyncio.create_task(terminal.doze()))
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -88,6 +92,9 @@ class _Terminal:
         """Room → how many are in it, as last shown."""
         self._statuses: dict[str, UserStatus] = {}
         """User → how they are, as last heard."""
+        self._status: Status = "online"
+        """What the user has said of themselves here."""
+        self._typed = asyncio.Event()
 
     async def listen(self) -> None:
         """Show what happens."""
@@ -99,11 +106,28 @@ class _Terminal:
     async def obey(self, lines: AsyncIterator[str]) -> None:
         """Do what the user types, one after the other, until /quit or the end of the input."""
         async for line in lines:
+            self._typed.set()
             text = line.strip()
             if text == "/quit":
                 return
             if text:
                 await self._do(text)
+
+    async def doze(self, after: float = IDLE_AFTER) -> None:
+        """Be away when nobody has typed for so many seconds, and back with the next line."""
+        while True:
+            self._typed.clear()
+            try:
+                async with asyncio.timeout(after):
+                    await self._typed.wait()
+            except TimeoutError:
+                if self._status != "online":
+                    continue
+                with suppress(ClientError):
+                    await self._me.presence("away")
+                    await self._typed.wait()
+                    if self._status == "online":  # the line that was typed says nothing else
+                        await self._me.presence("online")
 
     async def _do(self, text: str) -> None:
         word, _, rest = text.partition(" ") if text.startswith("/") else ("/chat", "", text)
@@ -161,6 +185,7 @@ class _Terminal:
         await self._be("online")
 
     async def _be(self, status: Status) -> None:
+        self._status = status
         own = await self._me.presence(status)
         if own.status != status:
             _show(f"* on another device you are {own.status}, which counts")

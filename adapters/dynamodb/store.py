@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.dynamodb import rows
 from adapters.dynamodb.rows import TTL_ATTRIBUTE, Item, Key
-from adapters.dynamodb.tables import Held, Tables, named, to_check, to_delete, to_put, to_update
+from adapters.dynamodb.tables import Held, Tables, named, to_check, to_delete, to_put, to_update, to_write
 from domain.errors import Conflict, Unavailable
 from domain.policy import ROLES, Needs
 from domain.ports import RoomStore
@@ -345,7 +345,8 @@ class DynamoStore(RoomStore):
         self, member: Member, key: ShardKey, read: Membership | None, needs: Needs | None, now: int
     ) -> list[TransactWriteItemTypeDef]:
         return [
-            to_put(self._rooms, rows.member_row(member, key)),
+            # Not a put: what comes late of a try that was made again must not take the status that was set meanwhile.
+            to_write(self._rooms, rows.member_row(member, key)),
             to_put(
                 self._connections,
                 rows.membership_row(member, key),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
 
-__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_delete", "to_put", "to_update"]
+__all__ = ["REREAD_DELAYS", "Held", "Tables", "named", "to_check", "to_delete", "to_put", "to_update", "to_write"]
 
 BATCH_KEYS = 100
 """Keys in one BatchGetItem at most."""
@@ -196,6 +196,20 @@ def to_update(
     """An update within a transaction; `row` are the values that update and condition name, `names` its `#names`."""
     it: Any = {"TableName": table, "Key": key, "UpdateExpression": update} | _conditional(condition, row)
     return {"Update": it | _of_names(names)}
+
+
+def to_write(table: str, item: Item) -> TransactWriteItemTypeDef:
+    """A row's attributes within a transaction, which leaves those that it has beside them as they are."""
+    key = {name: item[name] for name in ("pk", "sk")}
+    row = {name: it for name, it in item.items() if name not in key}
+    update: Any = {
+        "TableName": table,
+        "Key": key,
+        "UpdateExpression": "SET " + ", ".join(f"#{it} = :{it}" for it in row),
+        "ExpressionAttributeNames": {f"#{it}": it for it in row},
+        "ExpressionAttributeValues": {f":{name}": it for name, it in row.items()},
+    }
+    return {"Update": update}
 
 
 def to_check(table: str, key: Key, condition: str, **row: str | int | bool) -> TransactWriteItemTypeDef:

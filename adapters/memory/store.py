@@ -415,6 +415,9 @@ class MemoryStore(RoomStore):
             self._directory[room.profile.parent][room.room] = listing_of(room)
 
     def _put_join(self, member: Member, key: ShardKey) -> None:
+        there = self._members[key].get(member.connection)
+        if there is not None and there.join_id == member.join_id:
+            member = replace(member, status=there.status)
         self._members[key][member.connection] = member
         self._memberships[member.connection][key.room] = Membership(
             key.room, key.epoch, key.shard, member.join_id, member.user, member.name, member.since

@@ -80,6 +80,15 @@ async def test_a_status_that_is_lengthened_stays(stage: StoreStage) -> None:
     assert (member.status, member.expires_at) == ("busy", NOW + 2 * HOUR + 1)
 
 
+async def test_a_connect_that_comes_twice_takes_no_status(stage: StoreStage) -> None:
+    """Its first try was thought to have failed, and is carried out when the connection has said how its user is."""
+    await connected(stage)
+    inbox = stage.membership(room=stage.inbox.room)
+    await stage.statuses.set_status(stage.connection, inbox, "busy", "request-1", stage.once(), NOW)
+    await connected(stage)
+    assert await stage.store.members(stage.inbox) == [stage.member(status="busy")]
+
+
 async def test_a_status_is_set_once(stage: StoreStage) -> None:
     """A late repeat finds the once-row, unless it has expired; what has ended, or begun anew, is not touched."""
     await connected(stage)

@@ -63,7 +63,7 @@ def test_a_safeguard_less_is_found(number: int) -> None:
 
 def test_a_failing_schedule_shrinks() -> None:
     """To a few actions, and the same invariant."""
-    mutant = MUTANTS[QUICK[0]]
+    mutant = MUTANTS[QUICK[-1]]  # whose schedules fail often: what is left out changes the luck of the rest
     with applied(mutant):
         outcome = next(
             it for seed in range(1, QUICK_SCHEDULES) if (it := run(draw_schedule(seed, mutant.workloads[0]))).violations

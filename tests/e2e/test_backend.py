@@ -65,7 +65,7 @@ async def test_ten_equal_publishes_at_once_are_one_message(twin: Twin) -> None:
         assert [it["data"]["message"] for it in page["data"]["entries"]] == ["rain", "after"]
         assert ada.seen("chat")[0]["senderId"] == "service#weather"
         assert (await invoke(twin, {"action": "members", "roomId": "news"}))["members"] == [
-            {"userId": "ada", "username": "Ada"}
+            {"userId": "ada", "username": "Ada", "status": "online"}
         ]
         assert (await invoke(twin, {"action": "shout"}))["error"]["code"] == "BAD_REQUEST"
 

@@ -8,6 +8,7 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,7 @@ async def test_stop_may_be_called_at_any_time(tmp_path: Path) -> None:
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
+from typing import Any
 from local.cloud import Cloud
 from tests.e2e.test_cloud import store
 from tests.unit.local.processes import children
@@ -216,3 +218,43 @@ async def test_an_emulator_ends_though_nobody_read_that_it_serves(tmp_path: Path
     finally:
         if emulator.returncode is None:
             emulator.kill()
+
+
+async def test_a_large_partition_is_read_as_a_small_one(tmp_path: Path) -> None:
+    """Page after page, from either end, between rows that were put late and deleted."""
+    async with Cloud(tmp_path) as cloud:
+        table = (await cloud.create_tables("test"))["messages"]
+        seqs = [it for it in range(400) if it % 50]
+        for it in (*seqs, *range(0, 400, 50)):
+            await cloud.dynamodb.put_item(TableName=table, Item={"pk": {"S": "log"}, "sk": {"S": f"{it:016d}"}})
+        await cloud.dynamodb.delete_item(TableName=table, Key={"pk": {"S": "log"}, "sk": {"S": f"{7:016d}"}})
+
+        async def read(first: int, last: int, *, forward: bool) -> list[int]:
+            found: list[int] = []
+            start: dict[str, Any] = {}
+            while True:
+                answer = await cloud.dynamodb.query(
+                    TableName=table,
+                    KeyConditionExpression="pk = :log AND sk BETWEEN :first AND :last",
+                    ExpressionAttributeValues={
+                        ":log": {"S": "log"},
+                        ":first": {"S": f"{first:016d}"},
+                        ":last": {"S": f"{last:016d}"},
+                    },
+                    ScanIndexForward=forward,
+                    Limit=33,
+                    **start,
+                )
+                found += [int(it["sk"]["S"]) for it in answer["Items"]]
+                if "LastEvaluatedKey" not in answer:
+                    return found
+                assert len(answer["Items"]) == 33
+                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+        everything = [it for it in range(400) if it != 7]
+        assert await read(0, 10**15, forward=True) == everything
+        assert await read(0, 10**15, forward=False) == everything[::-1]
+        assert await read(5, 120, forward=True) == [it for it in everything if 5 <= it <= 120]
+        assert await read(5, 120, forward=False) == [it for it in everything if 5 <= it <= 120][::-1]
+        assert await read(398, 398, forward=True) == [398]
+        assert await read(500, 600, forward=True) == []

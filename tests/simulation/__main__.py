@@ -73,7 +73,7 @@ def run_many(
 
 @app.command()
 def mutants(
-    schedules: Annotated[int, typer.Option(help="Tried at most for each.", min=1)] = 3_000,
+    schedules: Annotated[int, typer.Option(help="Tried at most for each.", min=1)] = 10_000,
     only: Annotated[str, typer.Option(help="Mutants whose name holds this.")] = "",
     jobs: Jobs = CORES,
 ) -> None:

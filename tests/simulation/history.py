@@ -73,7 +73,7 @@ async def check(
     found += [Violation("I15", it) for it in amended(service, clients, logs)]
     kept = {name: (it.room, it.logs) for name, it in stored.items()}
     found += [Violation("I16", it) for it in marks_at_fault(service, clients, kept)]
-    found += [Violation("notices", it) for it in told_wrong(service, clients)]
+    found += [Violation("I19", it) for it in told_wrong(service, clients)]
     return found
 
 

@@ -535,13 +535,13 @@ MUTANTS: Sequence[Mutant] = (
     # ---- notices to who is away
     _mutant(
         "a repeat does not announce",
-        "notices",
+        "I19",
         "away",
         (SEND, "await _announce(ports, sending.once.announcement)", "pass"),
     ),
     _mutant(
         "of a claimant that died the notice is lost",
-        "notices",
+        "I19",
         "away",
         (
             "adapters.memory.notices:MemoryNotices.claim",
@@ -551,7 +551,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     _mutant(
         "every message is a notice",
-        "notices",
+        "I19",
         "away",
         (
             "adapters.memory.notices:MemoryNotices.claim",
@@ -561,26 +561,26 @@ MUTANTS: Sequence[Mutant] = (
     ),
     _mutant(
         "a publish that failed is forgotten",
-        "notices",
+        "I19",
         "away",
         ("pipeline.absent:Notifier.tell", "raise it", "pass"),
     ),
     _mutant(
         "who is back gets notices",
-        "notices",
+        "I19",
         "away",
         ("pipeline.absent:Notifier._is_here", "return True", "return False"),
     ),
     _mutant(
         "who wants no notices gets them",
-        "notices",
+        "I19",
         "away",
         ("pipeline.absent:Notifier.tell", "it not in silent and ", ""),
     ),
     # ---- how users are
     _mutant(
         "a status is worked out over whatever was written meanwhile",
-        "I17",
+        "I17 I18",
         "statuses",
         ("adapters.memory.statuses:MemoryStatuses.record", "there.version != presence.version - 1", "False"),
     ),

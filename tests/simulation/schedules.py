@@ -313,8 +313,12 @@ def _beside_messages(script: _Script) -> None:
 
 
 def _say_how_they_are(script: _Script) -> None:
-    """Often one thing right after the other, or just before the socket is lost."""
+    """Often one thing right after the other, or just before the socket is lost; in the end two devices of a user at
+    once, since whatever comes later would make good what these do to each other."""
     draw = script.draw
+    for device in script.names[:2]:
+        what = draw.choice(("away", "busy", "online"))
+        script.add(script.seconds + 1 + draw.uniform(0, 0.01), "be", what, client=device)
     for _ in range(draw.randint(1, script.kind.presence)):
         name, at = draw.choice(script.names), script.moment()
         script.add(at, "be", draw.choice(("away", "busy", "online")), client=name)

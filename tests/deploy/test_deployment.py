@@ -36,7 +36,6 @@ from tests.deploy.deployment import (
     ADMINISTRATOR,
     API,
     PATIENCE,
-    POLL,
     PREFIX,
     ROOT,
     STAGE,
@@ -340,10 +339,9 @@ async def test_the_minute_ends_a_lease(deployment: Deployment) -> None:
         await store.set_ticked(due_bucket(connection), minute - 1)
         async with asyncio.timeout(PATIENCE):
             await ada.socket.wait_closed()
-            while (await store.session(connection)).connection is not None:  # its row goes after its socket
-                await asyncio.sleep(POLL)
-    # Its log is written when it has returned.
-    await asyncio.to_thread(wait_until, lambda: counted(deployment, "tick", "LeasesEnded") == 1)
+        # Its log is written when it has returned, and its row goes after its socket.
+        await asyncio.to_thread(wait_until, lambda: counted(deployment, "tick", "LeasesEnded") == 1)
+        assert (await store.session(connection)).connection is None
 
 
 async def test_its_lanes_are_changed_and_changed_back(deployment: Deployment) -> None:

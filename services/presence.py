@@ -1,71 +1,63 @@
-"""Signs of life: pings, and who is writing."""
+"""How a user is on a connection: away, busy, or back."""
 
 from __future__ import annotations
 
-from msgspec import Raw
+import hashlib
 
-from domain.errors import Refused
-from domain.events import Pong, RoomHead, UserTyping, encode_event
-from domain.fanout import NOTICE_MS, Notice
+from msgspec import UNSET
+
+from domain.errors import Conflict, Refused, Unavailable
+from domain.events import PresenceChanged, UserStatus, encode_event
 from domain.ports import Ports
-from domain.presence import is_behind
-from domain.requests import Ping, Typing
-from domain.rooms import Count, check_may_send, is_small, lease_end
+from domain.presence import shown
+from domain.requests import SetPresence
+from domain.rooms import ONCE_RETENTION_MS, Once, inbox_of
 from services.caller import Caller
-from services.sending import once_key
+from services.patience import Patience
+from services.sending import is_done, once_key
 
-__all__ = ["answer_ping", "tell_typing"]
+__all__ = ["set_presence"]
+
+PATIENCE = 2.0
+"""Seconds for which a status that meets conflicts is tried again."""
 
 
-async def answer_ping(ports: Ports, caller: Caller, request: Ping) -> bytes:
-    """Renew the connection's lease and its user's status, and tell the heads of the rooms that it is in; of those it
-    follows, if it says which."""
-    session = await ports.store.session(caller.connection)
+async def set_presence(ports: Ports, caller: Caller, request: SetPresence) -> bytes:
+    """Record it with the connection, work out how the user is over all of them, and answer that.
+
+    Carried out once for each connection and `clientId`: a repeat sets nothing, but works out again, since the first
+    may have died between the two. A batch read and a transaction of two rows beside what the work-out costs.
+    """
+    inbox = inbox_of(caller.user)
+    # A status belongs to its connection: the same request on the next one is another.
+    key = f"{once_key(caller, request)}#{caller.connection}"
+    digest = hashlib.sha256(request.status.encode()).hexdigest()
+    patience = Patience(ports, PATIENCE)
+    while True:
+        sending = await ports.store.sending([inbox], caller.connection, caller.user, key)
+        now = ports.clock.now()
+        if sending.once is not None and is_done(sending, now):
+            if sending.once.digest != digest:
+                raise Refused("BAD_REQUEST", "`clientId` was used for another request before; use a new one")
+            break
+        if sending.membership is None:
+            raise Refused("FORBIDDEN", "This connection has ended; connect again")
+        once = Once(digest=digest, reply="", rings=(), expires_at=now + ONCE_RETENTION_MS)
+        try:
+            await ports.statuses.set_status(caller.connection, sending.membership, request.status, key, once, now)
+        except (Conflict, Unavailable) as error:
+            # Unavailable may have set it all the same: the next read finds the once-row.
+            if await patience.lasts():
+                continue
+            raise Unavailable("the status met conflicts for too long") from error
+        break
+    presence = await ports.roster.work_out(caller.user)
     now = ports.clock.now()
-    if session.connection is not None:
-        await ports.store.renew(caller.connection, lease_end(session.connection, now))
-        # What went wrong before is made good here, within a lease.
-        if is_behind((await ports.statuses.presences([caller.user]))[caller.user], now):
-            await ports.roster.work_out(caller.user)
-    memberships = session.memberships
-    if request.cursors is not None:
-        memberships = [it for it in memberships if it.room in request.cursors]
-    rooms = await ports.store.rooms([it.room for it in memberships])
-    heads = {
-        it.room: RoomHead(epoch=room.epoch, seq=room.head)
-        for it in memberships
-        if (room := rooms.get(it.room)) and room.epoch == it.epoch
-    }
-    return encode_event(Pong(client_id=request.client_id, time=now, heads=heads))
-
-
-async def tell_typing(ports: Ports, caller: Caller, request: Typing) -> bytes:
-    """Tell the others in a small room, once in three seconds. There is no reply, and what is too often or too much is
-    dropped without a word; who may not write there is refused."""
-    now = ports.clock.now()
-    sending = await ports.store.sending([request.room_id], caller.connection, caller.user, once_key(caller, request))
-    try:
-        room, membership, _ = check_may_send(sending, request.room_id, caller.user, caller.groups, now)
-    except Refused as refused:
-        if refused.code == "RATE_LIMITED":  # the room is slow, and they may write before long
-            return b""
-        raise
-    shard = await ports.store.shard(membership.key)
-    small = shard is not None and is_small(Count(shard.members, 0, room.shards), ports.rules)
-    # The claim last: what is dropped for another reason takes nothing from what is not.
-    if not small or not await ports.statuses.claim_typing(caller.user, now):
-        return b""
-    event = UserTyping(
-        room_id=request.room_id, user_id=caller.user, username=caller.name, timestamp=now // 1000, sent_at=now
+    reply = PresenceChanged(
+        client_id=request.client_id or UNSET,
+        room_id=inbox,
+        members=[UserStatus(user_id=caller.user, status=shown(presence, now), since=presence.since)],
+        timestamp=now // 1000,
+        sent_at=now,
     )
-    await ports.queue.announce(
-        Notice(
-            room=room.room,
-            epoch=room.epoch,
-            shard=membership.shard,
-            event=Raw(encode_event(event)),
-            skip=caller.connection,
-            not_after=now + NOTICE_MS,
-        )
-    )
-    return b""
+    return encode_event(reply)

@@ -41,12 +41,12 @@ from services.listing import list_members, list_rooms
 from services.marks import mark_read
 from services.moderation import ACTS, moderate
 from services.notices import set_notices
-from services.presence import answer_ping, tell_typing
+from services.presence import set_presence
 from services.private import send_private_message
 from services.reauth import check_token, reauthenticate
 from services.rooms import create_room, delete_room, update_room
 from services.sessions import join_room, leave_room
-from services.status import set_presence
+from services.signs import answer_ping, tell_typing
 
 __all__ = ["USE_CASES", "Answer", "answer"]
 

@@ -34,7 +34,7 @@ def emulator(port: int, config: Any) -> Any:
     """The ASGI app to serve on `port` with the server's `config`, which is hypercorn's."""
     from cloud_ranges import speed_up  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # beside this
     from ministack.app import app  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    from ministack.services import dynamodb  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    from ministack.services import dynamodb  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # as above
 
     speed_up(dynamodb)
     return app

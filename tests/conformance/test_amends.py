@@ -27,7 +27,7 @@ async def test_a_message_edited_fifty_times_shows_its_last_text(ws: str) -> None
         for number in range(50):
             await replied(phone, "ack", about | {"message": f"text {number}"})
         for device in (phone, laptop):
-            await device.until(lambda it=device: len(it.seen("message_edited")) >= 50)  # type: ignore[misc]
+            await device.until(lambda it=device: len(it.seen("message_edited")) >= 50)  # type: ignore[misc]  # a default's type
             assert device.seen("message_edited")[-1]["message"] == "text 49"
         message, *edits = await shown(laptop, room)
         assert message["message"] == "text 49"
@@ -94,7 +94,7 @@ async def test_a_private_message_changes_on_both_sides(ws: str) -> None:
         assert (await replied(bob, "error", refused))["code"] == "FORBIDDEN"
         await replied(bob, "ack", {"type": "react", "roomId": f"inbox#{bob.user}", "seq": theirs["seq"], "emoji": "👂"})
         for device, of in ((phone, said["seq"]), (laptop, said["seq"]), (bob, theirs["seq"])):
-            await device.until(lambda it=device: bool(it.seen("reaction")))  # type: ignore[misc]
+            await device.until(lambda it=device: bool(it.seen("reaction")))  # type: ignore[misc]  # a default's type
             assert [(it["of"], it["message"]) for it in device.seen("message_edited")] == [(of, "pssst")]
             assert [it["of"] for it in device.seen("reaction")] == [of]
         copy = (await shown(bob, f"inbox#{bob.user}"))[0]

@@ -227,7 +227,7 @@ async def test_who_is_away_is_told(deployment: Deployment) -> None:
             async with person(deployment.websocket_url, name, room) as someone:
                 reply = await someone.ask(type="notices", enabled=name == bob)
                 assert reply["data"]["enabled"] is (name == bob)
-            await ada.until(lambda: any(it["userId"] == name for it in ada.seen("user_left")), PATIENCE)  # noqa: B023
+            await ada.until(lambda: any(it["userId"] == name for it in ada.seen("user_left")), PATIENCE)  # noqa: B023  # awaited at once
             reply = await ada.ask(type="private_message", targetUserId=name, message="psst")
             assert reply["data"]["online"] is False
         await asyncio.to_thread(wait_until, lambda: bool(_bodies(sqs, url)))

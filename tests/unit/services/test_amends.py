@@ -422,7 +422,7 @@ async def test_who_finds_it_done_rings_for_who_died() -> None:
 
     world.queue.ring = crash  # type: ignore[method-assign]  # a crash at exactly this point
     assert (await ask(world, "ada", "delete_message"))["code"] == "INTERNAL"
-    world.queue.ring = ring  # type: ignore[method-assign]
+    world.queue.ring = ring  # type: ignore[method-assign]  # whole again
     assert (await ask(world, "ada", "delete_message"))["seq"] == 2
     await world.pump()
     assert len(world.events("bob", "message_deleted")) == 1

@@ -84,7 +84,7 @@ async def test_a_repeat_rings_again() -> None:
     request = {"message": "kept", "clientId": "retried-id"}
     reply = await world.ask("ada", request)
     assert reply["data"]["code"] == "INTERNAL"
-    world.queue.ring = ring  # type: ignore[method-assign]
+    world.queue.ring = ring  # type: ignore[method-assign]  # whole again
     await world.pump()
     assert world.messages("ada") == []
     assert (await world.ask("ada", request))["type"] == "ack"

@@ -279,7 +279,7 @@ async def test_a_plan_that_fails_comes_again() -> None:
 
     world.queue.ring = some  # type: ignore[method-assign]  # a failure at exactly this point
     assert await world.work_once("bulk") != []
-    world.queue.ring = ring  # type: ignore[method-assign]
+    world.queue.ring = ring  # type: ignore[method-assign]  # whole again
     await world.pump(seconds=5)
     assert [world.messages(it) for it in members(64)] == [["hello"]] * 64
     assert world.queue.dead("bulk") == []

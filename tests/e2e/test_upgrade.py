@@ -175,9 +175,16 @@ class Service:
         """Messages flow, somebody is typing, and every lane does jobs of this version."""
         before = {name: it.done[version] for name, it in self.lanes.items()}
         acknowledged = self._load.acknowledged
-        await self._somebody.socket.send(json.dumps({"type": "typing", "roomId": self._load.room}))
+        typing = asyncio.create_task(self._type())
         await until(lambda: all(it.done[version] > before[name] for name, it in self.lanes.items()), PATIENCE)
         await until(lambda: self._load.acknowledged > acknowledged, PATIENCE)
+        typing.cancel()
+
+    async def _type(self) -> None:
+        """Again and again: what comes within three seconds of the one before is dropped."""
+        while True:
+            await self._somebody.socket.send(json.dumps({"type": "typing", "roomId": self._load.room}))
+            await asyncio.sleep(1)
 
     async def reads(self) -> list[set[int]]:
         """For each lane, the versions of jobs that its environments read."""

@@ -467,6 +467,7 @@ class Client:
         if joined.client_id in self._answered:
             life.doubtful |= {joined.room_id, *life.begun}
         self._answered.add(joined.client_id or "")
+        self._joins.pop(joined.client_id or "", None)  # a refusal of its repeat, come late, takes nothing away
         if joined.room_id in life.leaving:
             # The late answer to a join that it has asked for twice: it is a member again, and has to leave anew.
             life.left.pop(joined.room_id, None)

@@ -411,7 +411,7 @@ class Client:
                     self.messages.apply(event)
                 case Welcome() if life is not None:
                     life.welcomed = True
-                    if not life.moved:
+                    if not life.moved and event.room_id not in life.doubtful:
                         life.begun.setdefault(event.room_id, (event.epoch, event.head))
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
                 case PresenceChanged() if life is not None:
@@ -438,12 +438,15 @@ class Client:
         said = self.said.get(error.client_id or "")
         if said is not None:
             said.refused = error.code
+        if error.client_id in self._answered and life is not None:
+            life.doubtful |= set(life.begun)  # a join that was carried out twice may have ended what it began
         room = self._joins.pop(error.client_id or "", None)
         if room is not None:
             self.released[room].append((0, 0))  # followed no longer
             self.reads.pop(room, None)
             if life is not None:
                 life.begun.pop(room, None)
+                life.doubtful.add(room)  # what a welcome that is late says of it may be over
 
     def _note_move(self, life: Life, frame: bytes) -> None:
         if b'"type":"join_room"' in frame:
@@ -467,7 +470,7 @@ class Client:
         if joined.client_id in self._answered:
             life.doubtful |= {joined.room_id, *life.begun}
         self._answered.add(joined.client_id or "")
-        self._joins.pop(joined.client_id or "", None)  # a refusal of its repeat, come late, takes nothing away
+        self._joins.pop(joined.client_id or "", None)  # what its repeat is told is not what came of it
         if joined.room_id in life.leaving:
             # The late answer to a join that it has asked for twice: it is a member again, and has to leave anew.
             life.left.pop(joined.room_id, None)

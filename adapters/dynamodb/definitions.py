@@ -6,7 +6,10 @@ from typing import Any
 
 from adapters.dynamodb import rows
 
-__all__ = ["table_definitions"]
+__all__ = ["STREAM_VIEW", "table_definitions"]
+
+STREAM_VIEW = "NEW_IMAGE"
+"""What the stream of the messages tells of a changed row, where there is an archive: how it is now."""
 
 
 def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:

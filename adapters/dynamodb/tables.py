@@ -84,6 +84,14 @@ class Tables:
                     break
         return result
 
+    async def scan(self, table: str, after: Key | None, limit: int, **options: Any) -> tuple[list[Any], Key | None]:
+        """(up to `limit` rows of a table, or of a segment of it, from behind a key on; the last key, if more follow).
+        For an operator's command alone: no function may."""
+        more: Any = {"ExclusiveStartKey": after} if after else {}
+        with _translated():
+            answer = await self._client.scan(TableName=table, Limit=limit, **more, **options)
+        return answer["Items"], answer.get("LastEvaluatedKey")
+
     async def put(self, table: str, item: Item) -> None:
         with _translated():
             await self._client.put_item(TableName=table, Item=item)

@@ -64,6 +64,10 @@ class Progress:
     done: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     """Kind → what was changed."""
+    kept: int = 0
+    """Bans that stay, as far as it has come."""
+    left: int = 0
+    """Rows and objects that name the user still, of which nothing could be done."""
     counted: str = ""
     """An object of the archive whose lines are counted, whether or not they are changed yet."""
 
@@ -106,19 +110,25 @@ class DynamoRecords:
             _, number, part = item["sk"]["S"].split("#", 2)
             counts = Counter({str(it): int(item[it]["N"]) for it in Kind if it in item})
             result[int(number), part] = Progress(
-                item.get("position", {"S": ""})["S"], "done" in item, counts, item.get("counted", {"S": ""})["S"]
+                position=item.get("position", {"S": ""})["S"],
+                done="done" in item,
+                counts=counts,
+                kept=int(item.get("kept", {"N": "0"})["N"]),
+                left=int(item.get("left", {"N": "0"})["N"]),
+                counted=item.get("counted", {"S": ""})["S"],
             )
         return result
 
-    async def settle(self, number: int, part: str, position: str, *, done: bool = False) -> None:
-        """The part has come so far."""
-        update = "SET #position = :position" + (", #done = :done" if done else "")
+    async def settle(
+        self, number: int, part: str, position: str, *, done: bool = False, kept: int = 0, left: int = 0
+    ) -> None:
+        """The part has come so far, and has met so many more bans that stay, and rows that are left."""
         await self._tables.update(
             self._rooms,
             self._key(_part(number, part)),
-            update,
-            named(position=position, done=True if done else None),
-            names={"#position": "position"} | ({"#done": "done"} if done else {}),
+            f"SET #position = :position{', #done = :done' if done else ''} ADD #kept :kept, #left :left",
+            named(position=position, done=True if done else None, kept=kept, left=left),
+            names={f"#{it}": it for it in ("position", "kept", "left", *(["done"] if done else []))},
         )
 
     async def count(self, number: int, part: str, kind: Kind, more: int, counted: str) -> None:
@@ -131,12 +141,14 @@ class DynamoRecords:
             names={"#kind": kind},
         )
 
+    async def finished(self, run: Run) -> dict[str, Any] | None:
+        """The record of the run, if it was kept: then all that is left to do is to let go of the rest."""
+        item = await self._tables.get(self._rooms, self._key(f"done#{run.started_at}"))
+        return None if item is None else json.loads(item["record"]["S"])
+
     async def finish(self, run: Run, record: Mapping[str, Any]) -> None:
         """Keep the record, and let go of all that was remembered on the way."""
-        record = {"v": 1, **record}
-        done = self._key(f"done#{run.started_at}") | rows.values(
-            {name: it if isinstance(it, str | int) else json.dumps(it) for name, it in record.items()}
-        )
+        done = self._key(f"done#{run.started_at}") | rows.values({"v": 1, "record": json.dumps(record)})
         await self._tables.put(self._rooms, done)
         for number, part in await self.progress():
             await self._tables.delete(self._rooms, self._key(_part(number, part)))

@@ -29,8 +29,9 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import UnreadableObject
-from domain.rooms import FOREVER, Entry
+from domain.errors import NewerVersion, UnreadableObject
+from domain.retention import DAY_SECONDS
+from domain.rooms import FOREVER, Entry, Room, Rules
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -42,10 +43,12 @@ __all__ = [
     "LINE_VERSION",
     "LOG",
     "UNREADABLE",
+    "Change",
     "Line",
     "Place",
     "day_of",
     "entry_line",
+    "is_short_lived",
     "line_of",
     "merged",
     "object_name",
@@ -67,7 +70,10 @@ UNREADABLE = "unreadable/"
 """And those of what could not be read."""
 _LEVEL = 6
 """Of zstandard: a hundredth of a second for an object, and a tenth smaller than level 3."""
-_CHECKED = {zstd.CompressionParameter.compression_level: _LEVEL, zstd.CompressionParameter.checksum_flag: 1}
+_CHECKED: Mapping[int, int] = {
+    zstd.CompressionParameter.compression_level: _LEVEL,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 """What stands for itself in the name of an object; all else is `!` and two hexadecimal digits a byte."""
 _NAME = re.compile(r"log/([^/]+)/(\d{4}-\d\d-\d\d)/(\d{16})-(\d{16})\.jsonl\.zst")
@@ -101,6 +107,17 @@ class Line:
         return fields
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry as its row says it after a change."""
+
+    room: str
+    epoch: int
+    entry: Entry
+    rev: str
+    """A decimal number that rises with each change of the row."""
+
+
 class _Head(msgspec.Struct, frozen=True):
     """What tells lines apart; the rest is not looked at."""
 
@@ -116,19 +133,26 @@ _heads = msgspec.json.Decoder(_Head)
 # ------------------------------------------------------------------------------------------------ lines
 
 
-def entry_line(room: str, epoch: int, entry: Entry, rev: str) -> Line:
-    """An entry as its row says it after the change `rev`, which is a decimal number."""
+def is_short_lived(room: Room, rules: Rules) -> bool:
+    """Whether the room itself wants to keep what is said for less time than the stage does."""
+    stage = rules.retention_days * DAY_SECONDS
+    return room.profile.retention > 0 and (not stage or room.profile.retention < stage)
+
+
+def entry_line(change: Change) -> Line:
+    """An entry after a change."""
+    entry = change.entry
     fields: dict[str, Any] = {
         "v": LINE_VERSION,
-        "room": room,
-        "epoch": epoch,
+        "room": change.room,
+        "epoch": change.epoch,
         "seq": entry.seq,
         "at": entry.at,
         "type": entry.type,
         "sender": entry.sender,
         "nth": entry.nth,
         "body": entry.body,
-        "rev": rev,
+        "rev": change.rev,
     }
     if entry.ends_at != FOREVER:
         fields["endsAt"] = entry.ends_at
@@ -162,15 +186,15 @@ def pack(lines: Iterable[Line]) -> bytes:
 
 
 def unpack(content: bytes) -> list[Line]:
-    """The lines of an object. Raises `UnreadableObject`, also where a later release has written it."""
+    """The lines of an object. Raises `UnreadableObject`, or `NewerVersion` where a later release has written it."""
     try:
         texts = zstd.decompress(content).splitlines()
         heads = [_heads.decode(it) for it in texts]
         lines = [Line(it.epoch, it.seq, int(it.rev), text) for it, text in zip(heads, texts, strict=True)]
     except (zstd.ZstdError, EOFError, ValueError) as error:  # msgspec's errors are ValueErrors
-        raise UnreadableObject(f"no object of the archive: {error}") from error
+        raise UnreadableObject(f"no object of the archive: {type(error).__name__}") from error
     if newer := next((it.v for it in heads if it.v > LINE_VERSION), None):
-        raise UnreadableObject(f"its lines are of version {newer}: a later release reads them")
+        raise NewerVersion(f"its lines are of version {newer}: a later release reads them")
     return lines
 
 
@@ -182,9 +206,10 @@ def day_of(at: int) -> date:
     return datetime.fromtimestamp(at / 1000, UTC).date()
 
 
-def place_of(room: str, epoch: int, entry: Entry) -> Place:
+def place_of(change: Change) -> Place:
     """Where an entry stands in the archive, whatever becomes of it."""
-    return Place(room, epoch, entry.seq - entry.seq % BLOCK, day_of(entry.at))
+    seq = change.entry.seq
+    return Place(change.room, change.epoch, seq - seq % BLOCK, day_of(change.entry.at))
 
 
 def room_prefix(room: str) -> str:

@@ -273,10 +273,14 @@ class Cloud:
         self.sns = await self._open.enter_async_context(
             session.client("sns", endpoint_url=self.endpoint, config=config)
         )
-        for name, service in {"s3": "s3", "streams": "dynamodbstreams"}.items():
-            if service in self._services:
-                client: Any = session.client(service, endpoint_url=self.endpoint, config=config)
-                setattr(self, name, await self._open.enter_async_context(client))
+        if "s3" in self._services:
+            self.s3 = await self._open.enter_async_context(
+                session.client("s3", endpoint_url=self.endpoint, config=config)
+            )
+        if "dynamodbstreams" in self._services:
+            self.streams = await self._open.enter_async_context(
+                session.client("dynamodbstreams", endpoint_url=self.endpoint, config=config)
+            )
 
     async def _create_queue(self, name: str, attributes: dict[str, str]) -> str:
         # CreateQueue refuses a queue that exists with other attributes; only its kind can't be set later.

@@ -63,6 +63,7 @@ def up(
     rate: Annotated[float, typer.Option(min=1, help="Requests a second that the gateway takes.")] = 10_000,
     burst: Annotated[float, typer.Option(min=1, help="Requests that it takes at once.")] = 5_000,
     reset: Annotated[bool, typer.Option("--reset", help="Forget what is stored.")] = False,
+    archive: Annotated[bool, typer.Option("--archive", help="Archive what is said: `roomcast archive cat`.")] = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
@@ -82,6 +83,7 @@ def up(
         rate=rate,
         burst=burst,
         reset=reset,
+        archive=archive,
         until_eof=until_eof,
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from adapters.dynamodb import rows
 
 __all__ = ["STREAM_VIEW", "table_definitions"]
 
-STREAM_VIEW = "NEW_IMAGE"
+STREAM_VIEW: Final = "NEW_IMAGE"
 """What the stream of the messages tells of a changed row, where there is an archive: how it is now."""
 
 

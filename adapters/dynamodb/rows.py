@@ -59,6 +59,7 @@ __all__ = [
     "LAST_SEQ",
     "MEMBER_ATTRIBUTES",
     "NO_ROLE",
+    "ROW_VERSION",
     "TTL_ATTRIBUTE",
     "Item",
     "Key",

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from adapters.memory import MemoryArchive
 from adapters.s3 import S3Archive, bucket_name
-from domain.archive import object_name, place_of, room_prefix
+from domain.archive import Change, object_name, place_of, room_prefix
 from domain.errors import Conflict, Unavailable
 from domain.ports import Archive, StoredObject
 from domain.rooms import Entry
@@ -61,7 +61,7 @@ async def read(archive: Archive, name: str) -> StoredObject:
 async def test_what_is_put_is_read(archive: Archive) -> None:
     """Byte for byte, whatever the room is called; what is not there is None."""
     rooms = ("lobby", "inbox#ada", "audit#lobby", "a.b:c-d_e", "..", ".x")
-    named = {room: object_name(place_of(room, EPOCH, Entry(7, "chat", NOW, "ada"))) for room in rooms}
+    named = {room: object_name(place_of(Change(room, EPOCH, Entry(7, "chat", NOW, "ada"), "1"))) for room in rooms}
     for room, name in named.items():
         await archive.put(name, room.encode() + bytes(range(256)), replaces=None)
     for room, name in named.items():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from domain.archive import (
     BLOCK,
+    Change,
     Line,
     Place,
     entry_line,
@@ -25,7 +26,7 @@ from domain.archive import (
     room_prefix,
     unpack,
 )
-from domain.errors import UnreadableObject
+from domain.errors import NewerVersion, UnreadableObject
 from domain.rooms import FOREVER, Entry
 
 EPOCH = 1_796_000_000_000
@@ -45,7 +46,7 @@ def entry(seq: int, text: str = "hello", at: int = AT) -> Entry:
 
 
 def line(seq: int, rev: int = 1, text: str = "hello", epoch: int = EPOCH) -> Line:
-    return entry_line("lobby", epoch, entry(seq, text), f"{rev:030d}")
+    return entry_line(Change("lobby", epoch, entry(seq, text), f"{rev:030d}"))
 
 
 lines = st.lists(st.builds(line, st.integers(1, 8), st.integers(1, 4), texts, st.sampled_from([EPOCH, EPOCH + 1])))
@@ -71,9 +72,9 @@ def test_a_line_says_what_the_entry_does() -> None:
         "rev": "0012",
     }
     assert message.ends_at == FOREVER
-    assert entry_line("inbox#ada", EPOCH, message, "0012").fields() == fields
+    assert entry_line(Change("inbox#ada", EPOCH, message, "0012")).fields() == fields
     ending = replace(message, ends_at=AT + 1000)
-    assert entry_line("inbox#ada", EPOCH, ending, "0012").fields() == fields | {"endsAt": AT + 1000}
+    assert entry_line(Change("inbox#ada", EPOCH, ending, "0012")).fields() == fields | {"endsAt": AT + 1000}
 
 
 @given(texts)
@@ -127,7 +128,7 @@ def test_of_one_change_what_is_stored_stays() -> None:
 
 def test_revs_are_numbers() -> None:
     """AWS's have no leading zeros, and grow in length."""
-    nine, ten = (entry_line("lobby", EPOCH, entry(1, it), it) for it in ("999", "1000"))
+    nine, ten = (entry_line(Change("lobby", EPOCH, entry(1, it), it)) for it in ("999", "1000"))
     assert merged([nine], [ten]) == merged([ten], [nine]) == [ten]
 
 
@@ -143,7 +144,7 @@ def test_known_alone() -> None:
 @given(rooms, st.integers(0, 2**53 - 1), st.integers(1, 2**53 - 1), st.integers(0, 4_102_444_800_000))
 def test_a_name_tells_its_place(room: str, epoch: int, seq: int, at: int) -> None:
     """In characters that are safe everywhere, and no part of a path that means another folder."""
-    place = place_of(room, epoch, entry(seq, at=at))
+    place = place_of(Change(room, epoch, entry(seq, at=at), "1"))
     name = object_name(place)
     assert read_name(name) == place
     assert SAFE.fullmatch(name)
@@ -163,7 +164,7 @@ def test_names_are_in_the_order_of_the_days_and_the_log() -> None:
     """As a listing has them."""
     day = 86_400_000
     places = [
-        place_of("lobby", epoch, entry(seq, at=at))
+        place_of(Change("lobby", epoch, entry(seq, at=at), "1"))
         for at, epoch, seq in ((AT - 1, 5, 999), (AT, 5, 1_000), (AT, 5, 10_000), (AT, 6, 1), (AT + day, 6, 2))
     ]
     assert [it.day for it in places[:2]] == [date(2026, 10, 31), date(2026, 11, 1)]
@@ -223,5 +224,5 @@ def test_what_is_no_object(content: bytes) -> None:
 def test_an_object_of_a_later_release() -> None:
     """Is not taken for one that can be written again."""
     text = msgspec.json.encode(line(1).fields() | {"v": 2})
-    with pytest.raises(UnreadableObject, match="version 2: a later release"):
+    with pytest.raises(NewerVersion, match="version 2: a later release"):
         unpack(pack([line(2), Line(EPOCH, 1, 1, text)]))

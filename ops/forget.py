@@ -108,8 +108,9 @@ async def _forget(
         return int((await asyncio.to_thread(invoke, deployment, {"action": "close", "userId": user}))["closed"])
 
     columns = (TextColumn("{task.completed:,} rows and objects read"), TimeElapsedColumn())
+    console = Console(stderr=True)
     async with deployment.open_client("dynamodb") as dynamodb, deployment.open_client("s3") as s3:
-        with Progress(*columns, disable=quiet, console=Console(stderr=True), transient=True) as progress:
+        with Progress(*columns, disable=quiet or not console.is_terminal, console=console, transient=True) as progress:
             bar = progress.add_task("", total=None)
             oblivion = Oblivion(
                 user=user,

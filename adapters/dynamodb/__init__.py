@@ -1,4 +1,4 @@
-"""The stores on DynamoDB: three tables, on demand, no Scan anywhere."""
+"""The stores on DynamoDB: three tables, on demand, and no Scan but where an operator has a user forgotten."""
 
 from adapters.dynamodb.definitions import STREAM_VIEW, table_definitions
 from adapters.dynamodb.marks import DynamoMarks

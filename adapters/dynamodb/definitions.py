@@ -1,4 +1,4 @@
-"""The three tables, as the CDK and the twin both make them: on demand, no Scan anywhere."""
+"""The three tables, as the CDK and the twin both make them: on demand."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from adapters.settings import table_names
 from domain.archive import Line, Place, day_of, line_of, object_name, pack, unpack
 from domain.forgetting import STAND_IN, Kind, user_hash
 from domain.notices import Announcement
+from domain.ports import StoredObject
 from domain.rooms import (
     FOREVER,
     Connection,
@@ -305,6 +306,7 @@ async def test_what_becomes_of_others(paged: Kept) -> None:
     assert log[4].body["reactions"] == [{"emoji": "ok", "count": 10, "users": [ADA]}]
     assert log[2].body["mentions"] == [LONGER]
     assert log[1].sender == log[1].body["senderId"] == STAND_IN
+    assert log[6].body == {"of": 1, "by": STAND_IN}
     assert log[7].body == {"userId": STAND_IN, "by": "eve"}
     once = rows.read_once(after["messages", f"#once#{ADA}", "ada-request"])
     assert (once.rings, once.announcement) == ([Ring(inbox_of(ADA), 1, 1, 2)], None)
@@ -383,6 +385,30 @@ async def test_every_death_is_survived(paged: Kept) -> None:
     first, *others = records(await paged.rows())
     assert first["counts"] == EXPECTED
     assert all(it["counts"] == {} for it in others)
+    await check_forgotten(paged, before, archived)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_death_before_an_object_is_put(paged: Kept, after: bool) -> None:
+    """Its lines are counted by then, and not again by the next run; nor are they if it was put all the same."""
+
+    class Deadly(MemoryArchive):
+        async def put(self, name: str, content: bytes, *, replaces: StoredObject | None) -> None:
+            if after:
+                await super().put(name, content, replaces=replaces)
+            raise Died
+
+    before, archived = await paged.rows(), dict(paged.archive.objects)
+    living = paged.archive
+    deadly = Deadly()
+    deadly.objects = living.objects
+    paged.archive = deadly
+    for _ in range(2):
+        with pytest.raises(Died):
+            await paged.oblivion().run()
+    paged.archive = living
+    outcome = await paged.oblivion().run()
+    assert (outcome.is_proven, outcome.counts) == (True, EXPECTED)
     await check_forgotten(paged, before, archived)
 
 

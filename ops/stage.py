@@ -76,6 +76,8 @@ class Deployment:
     """The id of its Cognito pool; empty where its users are known otherwise."""
     user_pool_client: str = ""
     """The id of the pool's app client."""
+    bucket: str = ""
+    """Of its archive; empty where there is none."""
     client: Callable[[str], Client]
     """The boto3 client of a service, by its name. Its calls belong within `answered`."""
 
@@ -126,6 +128,7 @@ def find_twin(url: str) -> Deployment:
         shard_limit=int(raw["settings"]["shard_limit"]),
         user_pool=(raw.get("users") or {}).get("pool", ""),
         user_pool_client=(raw.get("users") or {}).get("client", ""),
+        bucket=(raw.get("archive") or {}).get("bucket", ""),
         client=client,
     )
 
@@ -170,6 +173,7 @@ def find_stage(name: str, *, region: str | None = None, profile: str | None = No
         shard_limit=settings.shard_limit,
         user_pool=stack.get("UserPoolId", ""),
         user_pool_client=stack.get("UserPoolClientId", ""),
+        bucket=settings.bucket,
         client=client,
     )
 

@@ -31,6 +31,7 @@ _PEOPLE = frozenset(
     {
         "by",
         "changed",
+        "createdBy",
         "deletedBy",
         "mentions",
         "owner",
@@ -54,6 +55,7 @@ _WORDS = frozenset(
         "default_role",
         "dialect",
         "digest",
+        "direction",
         "joinId",
         "kind",
         "messageId",

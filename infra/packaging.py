@@ -248,7 +248,8 @@ def _shortened(name: str, body: bytes) -> bytes:
         described = _without_documentation(json.loads(gzip.decompress(body)))
         return gzip.compress(json.dumps(described, separators=(",", ":")).encode(), mtime=0)
     if fnmatchcase(name, "*.dist-info/METADATA"):
-        return body.partition(b"\n\n")[0] + b"\n"  # behind its fields is a page for people
+        fields, end, _ = body.partition(b"\n\n")  # behind them is a page for people
+        return fields + end[:1]
     if name == "botocore/cacert.pem":
         return b"".join(it for it in body.splitlines(keepends=True) if not it.startswith(b"#"))
     return body

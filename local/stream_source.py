@@ -46,6 +46,9 @@ class StreamTally:
     batches: int = 0
     failed_batches: int = 0
     """Batches of which something came again."""
+    drained: int = 0
+    """How often the stream had nothing new while nothing was waiting. After the second time from now on, all that has
+    been written until now is handed over."""
 
 
 class StreamSource:
@@ -107,6 +110,7 @@ class StreamSource:
                 deadline = now() + self._window
             if more:
                 continue
+            self.tally.drained += not self._ready
             if self._stopping.is_set() or (deadline is not None and now() >= deadline):
                 return
             await self._pause(POLL_SECONDS)

@@ -34,7 +34,7 @@ from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
 from local.nursery import Nursery
 from local.schedule import Schedule
-from local.stream_source import StreamSource
+from local.stream_source import StreamSource, StreamTally
 from local.units import sum_units
 from local.user_pool import UserPool, open_user_pool
 
@@ -193,6 +193,11 @@ class Twin:
             "cloud": self.cloud.endpoint,
             "region": REGION,
         }
+
+    @property
+    def archiving(self) -> StreamTally | None:
+        """What was handed to the archive; None where there is none."""
+        return self._stream.tally if self._stream else None
 
     async def status(self) -> dict[str, Any]:
         """What the twin is doing, ready for JSON: `GET /twin` answers it on both ports."""

@@ -23,7 +23,7 @@ from domain.errors import BadSetting, Unavailable
 from domain.forgetting import Kind, user_hash
 from ops.backend import invoke
 from ops.forgetting import READ_UNITS, WRITE_UNITS, Oblivion, Outcome, Pace
-from ops.stage import Deployment, StageError, answered, find, twin_status
+from ops.stage import Deployment, StageError, answered, find
 
 __all__ = ["forget"]
 
@@ -147,9 +147,9 @@ def _who(deployment: Deployment) -> tuple[str, str]:
 
 
 def _bucket(deployment: Deployment, account: str) -> str:
-    """The archive's bucket; empty where there is no archive."""
+    """The archive's bucket, also one that a stage has kept since it archived; empty where there is none."""
     if deployment.twin:
-        return str((twin_status(deployment.name).get("archive") or {}).get("bucket", ""))
+        return deployment.bucket
     name = bucket_name(deployment.prefix, account, deployment.region)
     with answered(str(deployment)):
         try:

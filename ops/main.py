@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import BadSetting
+from ops import archive as archive_commands
 from ops import user
 
 __all__ = ["app", "main"]
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
+app.add_typer(archive_commands.app)
 app.add_typer(user.app)
 
 

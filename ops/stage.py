@@ -78,6 +78,8 @@ class Deployment:
     """The id of its Cognito pool; empty where its users are known otherwise."""
     user_pool_client: str = ""
     """The id of the pool's app client."""
+    bucket: str = ""
+    """Of its archive; empty where there is none."""
     client: Callable[[str], Client]
     """The boto3 client of a service, by its name. Its calls belong within `answered`."""
     open_client: Callable[[str], AbstractAsyncContextManager[Any]]
@@ -139,6 +141,7 @@ def find_twin(url: str) -> Deployment:
         shard_limit=int(raw["settings"]["shard_limit"]),
         user_pool=(raw.get("users") or {}).get("pool", ""),
         user_pool_client=(raw.get("users") or {}).get("client", ""),
+        bucket=(raw.get("archive") or {}).get("bucket", ""),
         client=client,
         open_client=open_client,
     )
@@ -189,6 +192,7 @@ def find_stage(name: str, *, region: str | None = None, profile: str | None = No
         shard_limit=settings.shard_limit,
         user_pool=stack.get("UserPoolId", ""),
         user_pool_client=stack.get("UserPoolClientId", ""),
+        bucket=settings.bucket,
         client=client,
         open_client=open_client,
     )

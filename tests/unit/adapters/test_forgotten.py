@@ -368,11 +368,12 @@ def test_a_ban_may_stay(until: int, keep: int | None, left: bool) -> None:
 
 def test_what_was_not_foreseen_is_told() -> None:
     """A row of another kind: known fields lose the name, the others are reported, not guessed."""
-    hook = rows.values({"pk": "tea", "sk": "hook#1", "by": BOB, "url": "https://example.org/bob", "title": BOB})
+    url = "https://example.org/bob"
+    hook = rows.values({"pk": "tea", "sk": "hook#1", "createdBy": BOB, "direction": BOB, "url": url, "name": BOB})
     found = JUDGE.found("rooms", hook)
     assert found is not None
     assert found.kind is Kind.OTHER
-    assert (found.read, found.becomes) == ({"by": {"S": BOB}}, {"by": {"S": STAND_IN}})
+    assert (found.read, found.becomes) == ({"createdBy": {"S": BOB}}, {"createdBy": {"S": STAND_IN}})
     assert JUDGE.is_left("rooms", rows.values({"pk": "tea", "sk": "hook#1", "invented": BOB}))
     assert JUDGE.is_left("rooms", rows.values({"pk": "tea", "sk": f"badge#{BOB}"}))
     assert JUDGE.is_left("rooms", {**rows.values({"pk": "tea", "sk": "x"}), "m": {"M": {"l": {"L": [{"S": BOB}]}}}})

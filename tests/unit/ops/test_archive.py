@@ -50,6 +50,7 @@ class Shelf:
             shard_limit=1_000,
             bucket=BUCKET,
             client=lambda _: self.s3,
+            open_client=lambda _: self.s3,
         )
 
     def put(self, *changes: Change) -> list[Line]:

@@ -19,17 +19,18 @@ from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, Dynamo
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
+from adapters.s3 import S3Archive
 from adapters.settings import Settings
 from adapters.sns import SnsPublisher
 from adapters.sqs import SqsQueue
-from domain.ports import Clock, Identity, Ports, Publisher
+from domain.ports import Archive, Clock, Identity, Ports, Publisher
 from domain.rates import RateLimiter
 from domain.rooms import Rules
 
 __all__ = ["Runtime", "SystemClock", "calls", "runtime", "watchers"]
 
 calls: Counter[str] = Counter()
-"""Requests sent to DynamoDB and SQS by this environment, tries counted one by one: `dynamodb.Query` → number."""
+"""Requests sent to DynamoDB, SQS and S3 by this environment, tries counted one by one: `dynamodb.Query` → number."""
 watchers: list[Callable[[Any], None]] = []
 """Called with each client of DynamoDB and SQS that is made; none on AWS."""
 
@@ -60,6 +61,7 @@ class Runtime:
         self._ports: Ports | None = None
         self._connections: ManagementApi | None = None
         self._identity: Identity | None = None
+        self._archive: Archive | None = None
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run one event's work to its end."""
@@ -129,6 +131,21 @@ class Runtime:
         if self._identity is None:
             self._identity = identity(self.settings, SystemClock())
         return self._identity
+
+    async def archive(self, concurrency: int) -> Archive:
+        """The archive, for up to `concurrency` calls at once; its client costs the other functions nothing."""
+        if self._archive is None:
+            config = AioConfig(
+                user_agent=USER_AGENT,
+                max_pool_connections=concurrency,
+                connect_timeout=1,
+                read_timeout=5,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            )
+            client = await self._open.enter_async_context(self._session.client("s3", config=config))
+            client.meta.events.register("before-send", _count)
+            self._archive = S3Archive(client, self.settings.bucket)
+        return self._archive
 
     async def connections(self, concurrency: int) -> ManagementApi:
         """The open sockets, for up to `concurrency` posts at once."""

@@ -97,6 +97,10 @@ class Settings:
     """Seconds for which its sender may delete it; likewise."""
     topic: str = ""
     """ARN of the topic that gets notices to who is away; empty: none is sent."""
+    bucket: str = ""
+    """Of the archive; empty: there is none."""
+    archive_all: bool = False
+    """Whether rooms that keep what is said for less time than the stage are archived, too."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """How often a client may ask."""
@@ -140,6 +144,7 @@ _TYPES = {
     "trace": bool,
     "edit_window": int,
     "delete_window": int,
+    "archive_all": bool,
     "lanes": dict[str, Lane],
     "rates": dict[str, Rate],
 }

@@ -7,7 +7,7 @@ strongly consistent throughout; a caller relies on the order of its reads. Times
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
@@ -38,6 +38,7 @@ from domain.rooms import (
 )
 
 __all__ = [
+    "Archive",
     "BroadcastQueue",
     "Clock",
     "Connections",
@@ -52,6 +53,7 @@ __all__ = [
     "RoomStore",
     "Roster",
     "Statuses",
+    "StoredObject",
 ]
 
 
@@ -511,6 +513,38 @@ class Publisher(Protocol):
     async def publish(self, notice: OfflineNotice, deadline: float) -> None:
         """Hand the notice over to whoever has subscribed, or raise `Unavailable`, which it does after `deadline`
         seconds without an answer; the notice may have gone all the same."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of the archive, as it was read."""
+
+    content: bytes
+    version: str
+    """Another one after each time that the object is put with another content."""
+
+
+class Archive(Protocol):
+    """Where entries are kept that the log need not keep. What is in an object, and its name: `domain/archive.py`."""
+
+    def names(self, prefix: str, after: str = "") -> AsyncIterator[str]:
+        """The names of all objects that begin with `prefix` and are greater than `after`, in their order (of bytes)."""
+        ...
+
+    async def read(self, name: str) -> StoredObject | None:
+        """The object of that name; None if there is none."""
+        ...
+
+    async def put(self, name: str, content: bytes, *, replaces: StoredObject | None) -> None:
+        """Put an object if there is none of that name, or while it is still `replaces`, which was read.
+
+        Raises `Conflict`, with nothing changed, if it is not so any more; after `Unavailable` it may be put.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Delete an object, whatever it is by now; nothing happens if there is none."""
         ...
 
 

@@ -47,13 +47,15 @@ class Observability(Construct):
         api_id: str,
         stage_name: str,
         alarm_email: str | None = None,
+        lost: sqs.IQueue | None = None,
     ) -> None:
         """`prefix`: names the dashboard and the alarms, and is the functions' `POWERTOOLS_SERVICE_NAME`.
 
-        A lane's worker is among `functions` under the lane's name.
+        A lane's worker is among `functions` under the lane's name. `lost`: the queue of what the archive lacks, where
+        there is one.
         """
         super().__init__(scope, name)
-        watched = Watched(prefix, lanes, queues, dead_letter_queues, functions, api_id, stage_name)
+        watched = Watched(prefix, lanes, queues, dead_letter_queues, functions, api_id, stage_name, lost)
         self.topic = self._topic(prefix, alarm_email)
         made = self._alarms(watched)
         cloudwatch.Dashboard(self, "Dashboard", dashboard_name=prefix, widgets=_rows(watched, made))
@@ -118,6 +120,7 @@ def _rows(watched: Watched, made: Sequence[cloudwatch.IAlarm]) -> list[list[clou
         _row(*(_posts(watched, it) for it in watched.lanes)),
         _row(*_clients(watched)),
         _row(*_functions(watched)),
+        *([_row(*_archive(watched))] if watched.lost is not None else []),
     ]
 
 
@@ -207,6 +210,12 @@ def _functions(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
         parts=3,
         lines={f"most: {it.name}": it.max_concurrency for it in watched.lanes.values()},
     )
+
+
+def _archive(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
+    yield _graph("Archive: age of changes, ms", [watched.lateness("oldest")], parts=2)
+    written = ("EntriesArchived", "ArchivePuts", "ArchiveUnreadable")
+    yield _graph("Archive: entries, puts, unreadable", [watched.own(it) for it in written], parts=2)
 
 
 def _ratio(watched: Watched, lane: str, expression: str) -> cloudwatch.MathExpression:

@@ -75,6 +75,16 @@ class Stage:
     """Seconds for which its sender may delete it; likewise."""
     notices: bool = True
     """Whether there is a topic that gets notices to who is away."""
+    archive: bool = False
+    """Whether what is said is archived in a bucket, for longer than the log keeps it: docs/archive.md."""
+    archive_days: int = 0
+    """After which objects of the archive are deleted, if they were not changed meanwhile. 0: never."""
+    archive_all: bool = False
+    """Whether rooms that keep what is said for less time than the stage are archived, too."""
+    archive_window: int = 60
+    """Seconds for which changes are gathered, so that fewer objects are put."""
+    archive_batch: int = 2_000
+    """Changes that end it before."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 
@@ -137,6 +147,9 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "max_connections_per_user": (0, 1_000),
     "max_members": (0, 1_000_000),
     "retention_days": (0, 3_660),
+    "archive_days": (0, 36_600),
+    "archive_window": (0, 300),
+    "archive_batch": (1, 10_000),
     "edit_window": (0, 366 * 86_400),
     "delete_window": (0, 366 * 86_400),
     "api_memory": (128, 10_240),

@@ -13,6 +13,9 @@ messages: room#epoch/seq is an entry, room#epoch/`~SEQ~USER~EMOJI` that the user
 room#epoch/`~ROOT#SEQ` that the entry at SEQ is in the thread that began at ROOT (`~` sorts behind all digits, and is in
 no id); `#once#USER`/clientId a once-row, whose leading `#` no room can have.
 
+rooms also holds `#forget#HASH`, what `forgetting.py` remembers of a user who was forgotten. `forgotten.py` says what
+becomes of each row then: who adds a kind of row that names a user adds it there, and to docs/forgetting.md.
+
 `expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds.
 
 How a row's form may change: attributes are only added, each with a default for the rows that lack it, and a reader
@@ -59,6 +62,7 @@ __all__ = [
     "LAST_SEQ",
     "MEMBER_ATTRIBUTES",
     "NO_ROLE",
+    "ROW_VERSION",
     "TTL_ATTRIBUTE",
     "Item",
     "Key",

@@ -4,6 +4,7 @@ Each method gives way to other tasks at least once before its effect, so that ta
 services; the effect itself is one step. Data does not expire by itself, just as deletion by TTL lags.
 """
 
+from adapters.memory.archive import MemoryArchive
 from adapters.memory.clock import ManualClock
 from adapters.memory.connections import MemoryConnections
 from adapters.memory.marks import MemoryMarks
@@ -14,6 +15,7 @@ from adapters.memory.store import MemoryStore
 
 __all__ = [
     "ManualClock",
+    "MemoryArchive",
     "MemoryConnections",
     "MemoryMarks",
     "MemoryNotices",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import re
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -20,12 +24,13 @@ from infra.packaging import PACKAGES, PROJECT, bundle, native, wheels_folder
 from infra.settings import STAGES
 from local.api_events import Upgrade, connect_event, connection_context
 from local.cloud import CREDENTIALS, Cloud
-from local.twin import API_FUNCTIONS, TICK, WORKER
+from local.twin import API_FUNCTIONS, ARCHIVE_HANDLER, TICK, WORKER
 from tests.contract.answers import Answers
 from tests.unit.adapters.issuers import KEYS, key_set, make_token
 
 DEPLOYED = (STAGES["prod"].architecture, STAGES["prod"].python)
-HANDLERS = sorted({*(f"services.{it}:handler" for it in (*API_FUNCTIONS, TICK)), WORKER})
+HANDLERS = sorted({*(f"services.{it}:handler" for it in (*API_FUNCTIONS, TICK)), WORKER, ARCHIVE_HANDLER})
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 MACHINES = {"arm64": (183, "aarch64"), "x86_64": (62, "x86_64")}
 """Architecture → ELF's `e_machine`, and its name in a library's name."""
 runs_here = pytest.mark.skipif(sys.platform != "linux", reason="the functions' wheels are Linux's")
@@ -101,6 +106,32 @@ def test_code_and_licences_ship_and_nothing_of_the_installer() -> None:
     metadata = {Path(it).name for it in shipped if ".dist-info/" in it}
     assert metadata.isdisjoint({"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json"})
     assert [it for it in shipped if "__pycache__" in it or it.endswith((".pyc", ".pyi", ".pyx"))] == []
+
+
+def test_what_is_shortened_says_the_same(task_folder: Path) -> None:
+    """API descriptions but for the words for people, certificates but for remarks, metadata but for the page."""
+    wheels = wheels_folder(*native())
+
+    def described(folder: Path, service: str) -> Any:
+        [path] = folder.glob(f"botocore/data/{service}/*/service-2.json.gz")
+        return json.loads(gzip.decompress(path.read_bytes()))
+
+    def bare(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: bare(it) for name, it in part.items() if name != "documentation" or isinstance(it, dict)}
+        return [bare(it) for it in part] if isinstance(part, list) else part
+
+    for service in ("s3", "sqs", "sns", "apigatewaymanagementapi", "xray"):
+        assert described(task_folder, service) == bare(described(wheels, service)) != described(wheels, service)
+    whole, shipped = ((it / "botocore/cacert.pem").read_text() for it in (wheels, task_folder))
+    assert re.findall(CERTIFICATE, shipped) == re.findall(CERTIFICATE, whole)
+    assert "#" not in shipped
+    found = sorted(task_folder.glob("*.dist-info"))
+    assert len(found) > 20
+    for it in found:
+        name, _, version = it.name.removesuffix(".dist-info").partition("-")
+        read = Distribution.at(it).metadata
+        assert (read["Name"].replace("-", "_").replace(".", "_").lower(), read["Version"]) == (name.lower(), version)
 
 
 # ---- that it runs
@@ -179,7 +210,7 @@ async def endpoint(service, region):
 
 async def main():
     regions = ("eu-central-1", "cn-north-1", "us-gov-west-1")
-    services = ("dynamodb", "sqs", "sns", "apigatewaymanagementapi")
+    services = ("dynamodb", "sqs", "sns", "s3", "apigatewaymanagementapi")
     return [await endpoint(it, region) for it in services for region in regions]
 
 trusted = ssl.create_default_context(cafile=get_cert_path(True)).cert_store_stats()["x509_ca"]
@@ -189,7 +220,7 @@ print(json.dumps([trusted, *asyncio.run(main())]))
     assert trusted > 100
     assert found == [
         f"https://{service}.{region}.amazonaws.com{'.cn' if region == 'cn-north-1' else ''}"
-        for service in ("dynamodb", "sqs", "sns", "execute-api")
+        for service in ("dynamodb", "sqs", "sns", "s3", "execute-api")
         for region in ("eu-central-1", "cn-north-1", "us-gov-west-1")
     ]
 

@@ -16,11 +16,14 @@ from adapters.sqs import queue_definition
 from domain.fanout import remainder_delay
 from domain.lanes import LANES
 from domain.protocol import ERROR_CODES
+from tests.infra.conftest import Synthesis
 from tests.infra.templates import Template
 
 PREFIX = "roomcast-dev"
 ROOT = Path(__file__).parents[2]
 ALARM = "AWS::CloudWatch::Alarm"
+ARCHIVES = {"EntriesArchived", "ArchivePuts", "ArchiveUnreadable"}
+"""Metrics of the archive."""
 AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50}
 """Lane → seconds: twice the visibility time, and for a standard queue the longest delay of a job."""
 
@@ -72,15 +75,17 @@ def own(alarms: dict[str, dict[str, Any]], drawn: list[list[Any]]) -> Iterator[t
             yield line[1], dict(zip(named[::2], named[1::2], strict=True))
 
 
-def test_operators_are_told_what_to_do_at_each(alarms: dict[str, dict[str, Any]]) -> None:
-    """Every alarm of the template stands in the operating guide's table, under its kind, and no other does."""
+def test_operators_are_told_what_to_do_at_each(alarms: dict[str, dict[str, Any]], prod: Synthesis) -> None:
+    """Every alarm of the templates stands in the operating guide's table, under its kind, and no other does."""
     lines = (ROOT / "docs/operating.md").read_text().partition("## Alarms")[2].partition("\n## ")[0].splitlines()
     told = {kind.strip("`") for it in lines if it.startswith("| `") for kind in it.split("|")[1].strip().split(" · ")}
     kinds = set()
-    for name in alarms:
+    of_all = prod.template("roomcast-prod-service").of(ALARM).values()
+    for name in [*alarms, *(it["AlarmName"].removeprefix("roomcast-prod-") for it in of_all)]:
         of, _, what = name.partition("-")
         lane_only = what.startswith(("age", "dead", "posts"))
-        kinds.add(name if of in {"api", "requests"} else f"{'LANE' if lane_only else 'FUNCTION'}-{what}")
+        alone = of in {"api", "requests"} or name in {"archive-late", "archive-lost", "archive-unreadable"}
+        kinds.add(name if alone else f"{'LANE' if lane_only else 'FUNCTION'}-{what}")
     assert told == kinds
 
 
@@ -211,8 +216,9 @@ def test_what_is_watched_is_what_the_functions_emit(
 
 
 def test_the_dashboard_draws_every_metric(service: Template, drawn: list[list[Any]]) -> None:
-    """All that the functions emit, in every lane that can emit it, and the services' own."""
-    assert {name for name, _ in own({}, drawn)} == set(METRICS)
+    """All that the functions emit, in every lane that can emit it, and the services' own. Of the archive where there is
+    one: tests/infra/test_archive.py."""
+    assert {name for name, _ in own({}, drawn)} == set(METRICS) - ARCHIVES
     for name in ("PostsDelivered", "PostsGone", "PostsThrottled", "PostsFailed", "JobsFailed"):
         assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES), name
     for name in ("Deliveries", "Frames", "EntriesServed"):

@@ -245,7 +245,10 @@ def _shortened(name: str, body: bytes) -> bytes:
     if body.startswith(b"\x7fELF"):
         return _without_sections(body)
     if fnmatchcase(name, "botocore/data/*/service-2.json.gz"):
-        described = _without_documentation(json.loads(gzip.decompress(body)))
+        described = json.loads(gzip.decompress(body))
+        # botocore asks for the documentation of the client's own parameters, and only for theirs.
+        asked = {name: it for name, it in described.items() if name == "clientContextParams"}
+        described = _without_documentation(described) | asked
         return gzip.compress(json.dumps(described, separators=(",", ":")).encode(), mtime=0)
     if fnmatchcase(name, "*.dist-info/METADATA"):
         fields, end, _ = body.partition(b"\n\n")  # behind them is a page for people

@@ -15,7 +15,7 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore, DynamoWebhooks
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
@@ -113,6 +113,7 @@ class Runtime:
                 notices=DynamoNotices(dynamodb, settings.tables),
                 publisher=await self._publisher(clock),
                 statuses=statuses,
+                webhooks=DynamoWebhooks(dynamodb, settings.tables),
             )
         return self._ports
 

@@ -36,6 +36,7 @@ from domain.rooms import (
     ShardKey,
     Standing,
 )
+from domain.webhooks import Hook
 
 __all__ = [
     "BroadcastQueue",
@@ -52,6 +53,7 @@ __all__ = [
     "RoomStore",
     "Roster",
     "Statuses",
+    "Webhooks",
 ]
 
 
@@ -137,7 +139,7 @@ class RoomStore(Protocol):
         in its thread. The once-row is put, alone where there is nothing to append; and if `sender.needs` has a pause,
         `now` is noted as the time the sender last spoke.
 
-        Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status), an
+        Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status, hooks), an
         entry exists, one that it amends does not, an unexpired once-row exists, the member row of `sender.membership`
         is gone, `sender.needs` is not so, or another transaction holds one of the rows. The caller reads again and
         decides anew.
@@ -514,6 +516,39 @@ class Publisher(Protocol):
         ...
 
 
+class Webhooks(Protocol):
+    """The hooks of rooms."""
+
+    async def hooks(self, room: str) -> list[Hook]:
+        """All hooks of the room, by key; also what is left of those of its earlier lives."""
+        ...
+
+    async def hook(self, hook: str) -> Hook | None:
+        """The hook with that id."""
+        ...
+
+    async def put(self, room: Room | None, read: Hook | None, hook: Hook) -> None:
+        """All or nothing: make `hook` of `read` (None: there is none before), and name it among its room's `hooks`
+        while it is an enabled outgoing one. Its position is left as it is, unless it is new or differs from what was read.
+
+        Raises `Conflict`, with nothing written, if the hook is not of the version that was read, the room not of the
+        epoch or not with the `hooks` that were read, or another transaction holds one of the rows. `room`: None, or of
+        another epoch than the hook, where the room has nothing to do with it any more.
+        """
+        ...
+
+    async def remove(self, room: Room | None, hook: Hook) -> None:
+        """All or nothing: delete the hook, which its room names no longer. Raises `Conflict` likewise."""
+        ...
+
+    async def follow(self, hook: Hook) -> None:
+        """Record where an outgoing hook stands: `position`, which never goes down, and what is said of its failures.
+
+        Raises `Conflict`, with nothing written, if it is of another version meanwhile, or stands further on already.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The world, handed to every use case. Who posts to sockets is handed `Connections` beside it."""
@@ -533,5 +568,6 @@ class Ports:
     marks: Marks
     notices: Notices
     statuses: Statuses
+    webhooks: Webhooks
     publisher: Publisher | None = None
     """None where no notice is sent: in every function but one, and in a deployment without a topic."""

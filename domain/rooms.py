@@ -184,6 +184,8 @@ class Room:
     profile: Profile = Profile()
     messages: int = 0
     """How many of the entries so far are messages; see `is_message`."""
+    hooks: tuple[str, ...] = ()
+    """The keys of the outgoing hooks that are told of its entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,8 @@ class Ring:
     epoch: int
     shards: int
     seq: int
+    hooks: tuple[str, ...] = ()
+    """And every outgoing hook, by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +358,7 @@ class Append:
 
     @property
     def ring(self) -> Ring:
-        return Ring(self.read.room, self.read.epoch, self.read.shards, self.entry.seq)
+        return Ring(self.read.room, self.read.epoch, self.read.shards, self.entry.seq, self.read.hooks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,5 +6,14 @@ from adapters.dynamodb.notices import DynamoNotices
 from adapters.dynamodb.rows import TTL_ATTRIBUTE
 from adapters.dynamodb.statuses import DynamoStatuses
 from adapters.dynamodb.store import DynamoStore
+from adapters.dynamodb.webhooks import DynamoWebhooks
 
-__all__ = ["TTL_ATTRIBUTE", "DynamoMarks", "DynamoNotices", "DynamoStatuses", "DynamoStore", "table_definitions"]
+__all__ = [
+    "TTL_ATTRIBUTE",
+    "DynamoMarks",
+    "DynamoNotices",
+    "DynamoStatuses",
+    "DynamoStore",
+    "DynamoWebhooks",
+    "table_definitions",
+]

@@ -11,6 +11,7 @@ from adapters.memory.notices import MemoryNotices, MemoryPublisher
 from adapters.memory.queue import MemoryQueue
 from adapters.memory.statuses import MemoryStatuses
 from adapters.memory.store import MemoryStore
+from adapters.memory.webhooks import MemoryWebhooks
 
 __all__ = [
     "ManualClock",
@@ -21,4 +22,5 @@ __all__ = [
     "MemoryQueue",
     "MemoryStatuses",
     "MemoryStore",
+    "MemoryWebhooks",
 ]

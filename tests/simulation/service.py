@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
 from domain.lanes import Lane
@@ -83,6 +83,7 @@ class Service:
         self.notices = MemoryNotices(self.chaos.answer)
         self.topic = Topic(self)
         self.statuses = MemoryStatuses(self.store)
+        self.webhooks = MemoryWebhooks(self.store, self.chaos.answer)
         self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
         self.sockets = Sockets(self.chaos)
         self.lanes = lanes
@@ -288,6 +289,7 @@ class Service:
             marks=Faulty(self.marks, environment),
             notices=Faulty(self.notices, environment),
             statuses=statuses,
+            webhooks=Faulty(self.webhooks, environment),
             publisher=Faulty(self.topic, environment),
         )
 

@@ -12,7 +12,15 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryNotices, MemoryQueue
+from adapters.memory import (
+    ManualClock,
+    MemoryConnections,
+    MemoryMarks,
+    MemoryNotices,
+    MemoryQueue,
+    MemoryStore,
+    MemoryWebhooks,
+)
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
 from domain.fanout import Doorbell, Plan, encode_entry
@@ -89,6 +97,7 @@ class ServicesMachine(RuleBasedStateMachine):
             marks=marks or MemoryMarks(),
             notices=MemoryNotices(),
             statuses=statuses,
+            webhooks=MemoryWebhooks(MemoryStore()),
         )
         self.model = Model(RULES)
         self.sent: list[Event] = []

@@ -18,6 +18,7 @@ from adapters.memory import (
     MemoryQueue,
     MemoryStatuses,
     MemoryStore,
+    MemoryWebhooks,
 )
 from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
@@ -65,6 +66,7 @@ class World:
             notices=notices,
         )
         self.statuses = MemoryStatuses(self.store)
+        self.webhooks = MemoryWebhooks(self.store)
         roster = AnnouncingRoster(self.store, self.statuses, self.queue, self.clock, self.rules)
         self.ports = Ports(
             self.store,
@@ -78,6 +80,7 @@ class World:
             notices=MemoryNotices(),
             publisher=self.topic,
             statuses=self.statuses,
+            webhooks=self.webhooks,
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

@@ -22,7 +22,8 @@ from adapters.roster import AnnouncingRoster
 from adapters.settings import Settings
 from adapters.sns import SnsPublisher
 from adapters.sqs import SqsQueue
-from domain.ports import Clock, Identity, Ports, Publisher
+from domain.fanout import HOOKS_LANE
+from domain.ports import Clock, Identity, Ports, Publisher, Receivers
 from domain.rates import RateLimiter
 from domain.rooms import Rules
 
@@ -90,6 +91,8 @@ class Runtime:
                 edit_window=settings.edit_window,
                 delete_window=settings.delete_window,
                 notices=bool(settings.topic),
+                hook_days=settings.hook_days,
+                hooks_anywhere=bool(settings.hook_networks),
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
@@ -112,6 +115,7 @@ class Runtime:
                 marks=DynamoMarks(dynamodb, settings.tables),
                 notices=DynamoNotices(dynamodb, settings.tables),
                 publisher=await self._publisher(clock),
+                receivers=await self._receivers(),
                 statuses=statuses,
                 webhooks=DynamoWebhooks(dynamodb, settings.tables),
             )
@@ -124,6 +128,15 @@ class Runtime:
         config = AioConfig(user_agent=USER_AGENT, connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
         client = await self._open.enter_async_context(self._session.client("sns", config=config))
         return SnsPublisher(client, self.settings.topic, clock)
+
+    async def _receivers(self) -> Receivers | None:
+        """Where the one lane posts to that tells hooks."""
+        if self.settings.lane != HOOKS_LANE:
+            return None
+        # Imported here: aiohttp's client with all that it brings costs the other functions' starts nothing.
+        from adapters.receivers import http_receivers, read_networks  # noqa: PLC0415
+
+        return await self._open.enter_async_context(http_receivers(read_networks(self.settings.hook_networks)))
 
     def identity(self) -> Identity:
         """Who tells users by their credentials; it keeps the issuer's keys between events."""

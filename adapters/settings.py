@@ -97,6 +97,11 @@ class Settings:
     """Seconds for which its sender may delete it; likewise."""
     topic: str = ""
     """ARN of the topic that gets notices to who is away; empty: none is sent."""
+    hook_days: int = 3
+    """For how long a hook's receiver may fail before the hook is disabled."""
+    hook_networks: tuple[str, ...] = ()
+    """Networks beside the public internet that hooks may post to, `127.0.0.0/8`, then by http and to any port as well:
+    of a twin and of tests alone, and never set on AWS."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """How often a client may ask."""
@@ -140,6 +145,8 @@ _TYPES = {
     "trace": bool,
     "edit_window": int,
     "delete_window": int,
+    "hook_days": int,
+    "hook_networks": tuple[str, ...],
     "lanes": dict[str, Lane],
     "rates": dict[str, Rate],
 }

@@ -50,6 +50,9 @@ LANES: Mapping[str, Lane] = {
         Lane("bulk", fifo=True, batch_size=4, post_rate=1_500),
         Lane("retry", fifo=False, post_deadline=3, post_rate=500),
         Lane("ephemeral", fifo=False, post_rate=1_000),
+        # Its posts go to receivers of hooks, anywhere and none of the account's quota: a slow one takes no more of a
+        # worker than the deadline and a bit, and bells are kept for as long as one may fail.
+        Lane("hooks", fifo=True, max_concurrency=5, post_deadline=6, timeout=30, visibility=45, retention=4 * 86_400),
     )
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
-from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
+from domain.fanout import Ephemeral, Remainder, Rung
 from domain.marks import Mark
 from domain.notices import OfflineNotice
 from domain.policy import Needs
@@ -39,6 +39,7 @@ from domain.rooms import (
 from domain.webhooks import Hook
 
 __all__ = [
+    "Answered",
     "BroadcastQueue",
     "Clock",
     "Connections",
@@ -49,6 +50,7 @@ __all__ = [
     "Ports",
     "Principal",
     "Publisher",
+    "Receivers",
     "Review",
     "RoomStore",
     "Roster",
@@ -317,9 +319,9 @@ class RoomStore(Protocol):
 class BroadcastQueue(Protocol):
     """The lanes of the broadcast."""
 
-    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
         """Enqueue on a durable lane, in order, deduplicated by (room, epoch, shard, seq) for five minutes; plans among
-        themselves by (room, epoch, seq).
+        themselves by (room, epoch, seq), and a hook's by (hook, epoch, seq, again).
 
         Returns when all are enqueued; raises `Unavailable` when some may not be: ring all again.
         """
@@ -507,6 +509,27 @@ class Notices(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a hook's receiver answered."""
+
+    status: int
+    retry_after: float | None = None
+    """Seconds that it asks for; None where it does not."""
+
+
+class Receivers(Protocol):
+    """Where outgoing hooks go."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, deadline: float) -> Answered:
+        """Post JSON to a receiver of the public internet, within `deadline` seconds, and follow no redirect.
+
+        Raises `PostFailed`, in words for people, where there is no answer in time, or where the URL leads to an address
+        that nothing is sent to.
+        """
+        ...
+
+
 class Publisher(Protocol):
     """Where notices go."""
 
@@ -529,7 +552,7 @@ class Webhooks(Protocol):
 
     async def put(self, room: Room | None, read: Hook | None, hook: Hook) -> None:
         """All or nothing: make `hook` of `read` (None: there is none before), and name it among its room's `hooks`
-        while it is an enabled outgoing one. Its position is left as it is, unless it is new or differs from what was read.
+        while it is an enabled outgoing one. Its position is left as it is, unless it is new or another than was read.
 
         Raises `Conflict`, with nothing written, if the hook is not of the version that was read, the room not of the
         epoch or not with the `hooks` that were read, or another transaction holds one of the rows. `room`: None, or of
@@ -571,3 +594,5 @@ class Ports:
     webhooks: Webhooks
     publisher: Publisher | None = None
     """None where no notice is sent: in every function but one, and in a deployment without a topic."""
+    receivers: Receivers | None = None
+    """None in every function but the one that tells them."""

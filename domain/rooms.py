@@ -129,6 +129,10 @@ class Rules:
     """Seconds for which its sender may delete it; likewise."""
     notices: bool = False
     """Whether what is said to who is away is announced."""
+    hook_days: int = 3
+    """For how long a hook's receiver may fail before the hook is disabled."""
+    hooks_anywhere: bool = False
+    """Whether a hook may name any port, and http: of a twin."""
 
 
 Dialect = Literal["v1", "recipe"]

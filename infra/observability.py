@@ -18,6 +18,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from domain.fanout import HOOKS_LANE
 from domain.lanes import Lane
 from domain.protocol import ERROR_CODES
 from infra.alarms import alarms, oldest_age
@@ -179,8 +180,9 @@ def _clients(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
     comings = ("Connects", "HandshakesRefused", "Disconnects", "LeasesEnded")
     yield _graph("Comings and goings", [watched.own(it) for it in comings], parts=4)
     told = [watched.own(it, lane="ephemeral") for it in ("NoticesPublished", "NoticesHeldBack")]
-    asked = [watched.own("Requests"), watched.own("ReviewsFailed"), *_entries(watched), *told]
-    yield _graph("Requests, log entries, notices", asked, parts=4)
+    hooks = [watched.own(it, lane=HOOKS_LANE) for it in ("HooksDelivered", "HooksFailed", "HooksDisabled")]
+    asked = [watched.own("Requests"), watched.own("ReviewsFailed"), *_entries(watched), *told, *hooks]
+    yield _graph("Requests, log entries, notices, hooks", asked, parts=4)
     refused = [watched.own("RequestsRefused", code=it, label=it) for it in ERROR_CODES]
     yield _graph("Requests refused", refused, parts=4, stacked=True)
     of_api = ("MessageCount", "ClientError", "IntegrationError", "ExecutionError")

@@ -75,6 +75,8 @@ class Stage:
     """Seconds for which its sender may delete it; likewise."""
     notices: bool = True
     """Whether there is a topic that gets notices to who is away."""
+    hook_days: int = 3
+    """For how long a webhook's receiver may fail before the webhook is disabled."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 
@@ -139,6 +141,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "retention_days": (0, 3_660),
     "edit_window": (0, 366 * 86_400),
     "delete_window": (0, 366 * 86_400),
+    "hook_days": (1, 365),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),

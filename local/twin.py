@@ -53,6 +53,8 @@ NICENESS = {"bulk": 15}
 kernel would give a large room's workers what all small rooms together need."""
 PROJECT = Path(__file__).resolve().parents[1]
 """Where an operator's `hooks/` are."""
+HOOK_NETWORKS = ("127.0.0.0/8", "::1/128")
+"""Where the receivers of a twin's hooks may be, beside the public internet: on this machine, which on AWS none may."""
 PREFIX = "roomcast"
 """Of the names of tables and queues."""
 STAGE = "dev"
@@ -240,6 +242,7 @@ class Twin:
             review_words=self._review_words,
             review_fails=self._review_fails,
             topic=self._topic,
+            hook_networks=HOOK_NETWORKS,
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import BadSetting
-from ops import user
+from ops import user, webhook
 
 __all__ = ["app", "main"]
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(user.app)
+app.add_typer(webhook.app)
 
 
 @app.command(epilog="Example: roomcast up --port 9000 --lane interactive.batch_size=5")

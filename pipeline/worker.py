@@ -45,6 +45,8 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
     worked = await worker.work([read_record(it) for it in event["Records"]], time_left)
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
+    for hook, why in worker.disabled:
+        logger.warning("hook disabled", hook=hook, cause=why)
     for cause in worked.causes:
         if isinstance(cause, RoomcastError):  # foreseen, and its words say it all
             logger.warning("jobs will be tried again", cause=f"{type(cause).__name__}: {cause}")

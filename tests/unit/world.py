@@ -16,6 +16,7 @@ from adapters.memory import (
     MemoryNotices,
     MemoryPublisher,
     MemoryQueue,
+    MemoryReceivers,
     MemoryStatuses,
     MemoryStore,
     MemoryWebhooks,
@@ -67,6 +68,7 @@ class World:
         )
         self.statuses = MemoryStatuses(self.store)
         self.webhooks = MemoryWebhooks(self.store)
+        self.receivers = MemoryReceivers()
         roster = AnnouncingRoster(self.store, self.statuses, self.queue, self.clock, self.rules)
         self.ports = Ports(
             self.store,
@@ -81,6 +83,7 @@ class World:
             publisher=self.topic,
             statuses=self.statuses,
             webhooks=self.webhooks,
+            receivers=self.receivers,
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

@@ -114,9 +114,9 @@ def _rows(watched: Watched, made: Sequence[cloudwatch.IAlarm]) -> list[list[clou
     return [
         [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(made), width=WIDTH, height=4)],
         _row(*_deliveries(watched)),
-        _row(*(_lateness(watched, it) for it in watched.lanes.values() if it.fifo), _acks(watched)),
+        _row(*(_lateness(watched, it) for it in watched.lanes.values() if it.fifo and it.sockets), _acks(watched)),
         _row(*_jobs(watched)),
-        _row(*(_posts(watched, it) for it in watched.lanes)),
+        _row(*(_posts(watched, it.name) for it in watched.lanes.values() if it.sockets)),
         _row(*_clients(watched)),
         _row(*_functions(watched)),
     ]
@@ -127,7 +127,7 @@ def _row(*graphs: cloudwatch.GraphWidget) -> list[cloudwatch.IWidget]:
 
 
 def _deliveries(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
-    lanes = [it for it in watched.lanes if it != EPHEMERAL]
+    lanes = list(_broadcasting(watched))
     yield _graph(
         "Deliveries a second",
         [_ratio(watched, it, "Deliveries / PERIOD(Deliveries)") for it in lanes],
@@ -135,7 +135,11 @@ def _deliveries(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
         stacked=True,
     )
     yield _graph("Entries per frame", [_ratio(watched, it, "Deliveries / Frames") for it in lanes], parts=3)
-    yield _graph("429s", [watched.own("PostsThrottled", lane=it, label=it) for it in watched.lanes], parts=3)
+    yield _graph(
+        "429s",
+        [watched.own("PostsThrottled", lane=it.name, label=it.name) for it in watched.lanes.values() if it.sockets],
+        parts=3,
+    )
 
 
 def _lateness(watched: Watched, lane: Lane) -> cloudwatch.GraphWidget:
@@ -173,7 +177,9 @@ def _jobs(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
 
 def _posts(watched: Watched, lane: str) -> cloudwatch.GraphWidget:
     answers = [watched.own(f"Posts{it}", lane=lane, label=it) for it in ("Delivered", "Gone", "Throttled", "Failed")]
-    return _graph(f"{lane}: posts by answer", answers, parts=len(watched.lanes), stacked=True)
+    return _graph(
+        f"{lane}: posts by answer", answers, parts=sum(it.sockets for it in watched.lanes.values()), stacked=True
+    )
 
 
 def _clients(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
@@ -189,8 +195,13 @@ def _clients(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
     yield _graph("API Gateway", [watched.of_api(it) for it in of_api], parts=4)
 
 
+def _broadcasting(watched: Watched) -> Iterable[str]:
+    """The lanes that carry entries of logs to members."""
+    return (it.name for it in watched.lanes.values() if it.sockets and it.name != EPHEMERAL)
+
+
 def _entries(watched: Watched) -> Iterable[cloudwatch.Metric]:
-    return (watched.own("EntriesServed", lane=it, label=f"{it} entries") for it in watched.lanes if it != EPHEMERAL)
+    return (watched.own("EntriesServed", lane=it, label=f"{it} entries") for it in _broadcasting(watched))
 
 
 def _functions(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:

@@ -255,7 +255,7 @@ def _check_identity(stage: Stage) -> None:
 
 
 def _check_quota(stage: Stage) -> None:
-    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate}
+    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate and it.sockets}
     parts = {"inbound_rate": stage.inbound_rate, "interactive_reserve": stage.interactive_reserve, **capped}
     total = sum(parts.values())
     if total > stage.quota:

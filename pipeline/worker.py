@@ -52,14 +52,14 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
             logger.warning("jobs will be tried again", cause=f"{type(cause).__name__}: {cause}")
         else:
             logger.error("jobs will be tried again", exc_info=cause)
-    _report(lane.name, worker, worked)
+    _report(lane, worker, worked)
     return worked
 
 
-def _report(lane: str, worker: Worker, worked: Worked) -> None:
-    metrics.add_dimension("lane", lane)
+def _report(lane: Lane, worker: Worker, worked: Worked) -> None:
+    metrics.add_dimension("lane", lane.name)
     counts = worker.counts + Counter(JobsFailed=len(worked.failed), JobsBuried=len(worked.buried))  # without zeros
-    for name in _ALWAYS.union(counts):
+    for name in counts.keys() | (_ALWAYS if lane.sockets else ()):
         emit(name, counts[name])
     emit("AcceptToLastPost", *worker.lags)
 

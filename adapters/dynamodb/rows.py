@@ -627,12 +627,17 @@ def once_row(user: str, client_id: str, once: Once) -> Item:
             "v": ROW_VERSION,
             "digest": once.digest,
             "reply": once.reply,
-            "rings": msgspec.json.encode(once.rings).decode(),
+            "rings": msgspec.json.encode([_ring(ring) for ring in once.rings]).decode(),
             "announcement": None if it is None else msgspec.json.encode(it).decode(),
             "expiresAtMs": once.expires_at,
             TTL_ATTRIBUTE: seconds(once.expires_at),
         }
     )
+
+
+def _ring(ring: Ring) -> dict[str, Any]:
+    row: dict[str, Any] = {"room": ring.room, "epoch": ring.epoch, "shards": ring.shards, "seq": ring.seq}
+    return row | {"hooks": ring.hooks} if ring.hooks else row
 
 
 def read_once(item: Mapping[str, Any]) -> Once:

@@ -373,6 +373,19 @@ async def test_a_retry_that_cannot_be_seen_to_is_not_recorded(monkeypatch: pytes
     assert texts(world) == ["one"]
 
 
+async def test_a_retry_that_comes_early_is_tried() -> None:
+    """By the clock of a worker that is behind the one that failed: dropped, it would be the last of its bells."""
+    world = await a_world()
+    hook = await a_hook(world)
+    answering(world, 500, 204)
+    await world.say("ada", "one")
+    await world.pump()
+    failing = await stored(world, hook)
+    await world.webhooks.follow(replace(failing, retry_at=world.clock.now() + 10_000))
+    await world.pump(5)
+    assert texts(world) == ["one"]
+
+
 async def test_bells_for_nobody() -> None:
     """A hook that was removed, is disabled, incoming, or of another life of its room: nothing is posted."""
     world = await a_world()

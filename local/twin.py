@@ -48,9 +48,9 @@ TICK = "tick"
 TICK_TIMEOUT = 60.0
 """Seconds."""
 WORKER = "pipeline.worker:handler"
-NICENESS = {"bulk": 15}
+NICENESS = {"bulk": 15, "hooks": 15}
 """Lane → its workers' niceness. On AWS each environment has a processor of its own; here they share a few, and the
-kernel would give a large room's workers what all small rooms together need."""
+kernel would give a large room's workers what all small rooms together need, and those of hooks what their rooms do."""
 PROJECT = Path(__file__).resolve().parents[1]
 """Where an operator's `hooks/` are."""
 HOOK_NETWORKS = ("127.0.0.0/8", "::1/128")

@@ -62,6 +62,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("SocketsClosed", _COUNT, _LANE, "sockets closed because no frame reached them in time"),
         Metric("NoticesPublished", _COUNT, _LANE, "notices to who is away that the topic took"),
         Metric("NoticesHeldBack", _COUNT, _LANE, "notices not sent: one about that sender was, within the minute"),
+        Metric("HooksDelivered", _COUNT, _LANE, "entries that hooks' receivers took"),
+        Metric("HooksFailed", _COUNT, _LANE, "deliveries that a receiver did not take, or that could not be made"),
+        Metric("HooksDisabled", _COUNT, _LANE, "hooks disabled, since their receivers failed for days or are gone"),
         Metric("JobsFailed", _COUNT, _LANE, "jobs that must come again"),
         Metric("JobsBuried", _COUNT, _LANE, "unreadable jobs moved to the dead-letter queue"),
     )

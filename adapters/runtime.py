@@ -15,7 +15,7 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore, DynamoWebhooks
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
@@ -23,7 +23,8 @@ from adapters.s3 import S3Archive
 from adapters.settings import Settings
 from adapters.sns import SnsPublisher
 from adapters.sqs import SqsQueue
-from domain.ports import Archive, Clock, Identity, Ports, Publisher
+from domain.fanout import HOOKS_LANE
+from domain.ports import Archive, Clock, Identity, Ports, Publisher, Receivers
 from domain.rates import RateLimiter
 from domain.rooms import Rules
 
@@ -92,6 +93,8 @@ class Runtime:
                 edit_window=settings.edit_window,
                 delete_window=settings.delete_window,
                 notices=bool(settings.topic),
+                hook_days=settings.hook_days,
+                hooks_anywhere=bool(settings.hook_networks),
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
@@ -114,7 +117,9 @@ class Runtime:
                 marks=DynamoMarks(dynamodb, settings.tables),
                 notices=DynamoNotices(dynamodb, settings.tables),
                 publisher=await self._publisher(clock),
+                receivers=await self._receivers(),
                 statuses=statuses,
+                webhooks=DynamoWebhooks(dynamodb, settings.tables),
             )
         return self._ports
 
@@ -125,6 +130,15 @@ class Runtime:
         config = AioConfig(user_agent=USER_AGENT, connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1})
         client = await self._open.enter_async_context(self._session.client("sns", config=config))
         return SnsPublisher(client, self.settings.topic, clock)
+
+    async def _receivers(self) -> Receivers | None:
+        """Where the one lane posts to that tells hooks."""
+        if self.settings.lane != HOOKS_LANE:
+            return None
+        # Imported here: aiohttp's client with all that it brings costs the other functions' starts nothing.
+        from adapters.receivers import http_receivers, read_networks  # noqa: PLC0415
+
+        return await self._open.enter_async_context(http_receivers(read_networks(self.settings.hook_networks)))
 
     def identity(self) -> Identity:
         """Who tells users by their credentials; it keeps the issuer's keys between events."""

@@ -53,7 +53,7 @@ def alarms(watched: Watched) -> Iterator[Alarm]:
     """All alarms of a deployment."""
     for lane in watched.lanes.values():
         yield from _of_lane(watched, lane)
-        if lane.name != RETRY:
+        if lane.name != RETRY and lane.sockets:
             yield from _of_posts(watched, lane.name)
     for name in watched.functions:
         yield from _of_function(watched, name)

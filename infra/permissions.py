@@ -61,6 +61,11 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     # What rooms want to keep.
     "archive": {"rooms": ("BatchGetItem",)},
+    "hooks": {
+        # UpdateItem: how far a receiver is, and that its hook is disabled.
+        "rooms": ("GetItem", "UpdateItem"),
+        "messages": ("Query",),
+    },
 }
 """Function → table → DynamoDB actions. A transaction needs those of its parts."""
 
@@ -70,13 +75,14 @@ INDEXES: Mapping[str, Mapping[str, Sequence[str]]] = {"message": {"rooms": (DIRE
 SENDS: Mapping[str, Sequence[str]] = {
     "connect": ("ephemeral",),
     "disconnect": ("ephemeral",),
-    "message": ("interactive", "bulk", "ephemeral"),
-    "publish": ("interactive", "bulk", "ephemeral"),
+    "message": ("interactive", "bulk", "ephemeral", "hooks"),
+    "publish": ("interactive", "bulk", "ephemeral", "hooks"),
     "tick": ("ephemeral",),
     "interactive": ("retry", "ephemeral"),
     "bulk": ("bulk", "retry", "ephemeral"),
     "retry": ("retry", "ephemeral"),
-    "ephemeral": ("ephemeral",),
+    "ephemeral": ("ephemeral", "hooks"),
+    "hooks": ("ephemeral", "hooks"),
 }
 """Function → the lanes that it sends jobs to. A worker may send to its own dead-letter queue too."""
 

@@ -85,6 +85,8 @@ class Stage:
     """Seconds for which changes are gathered, so that fewer objects are put."""
     archive_batch: int = 2_000
     """Changes that end it before."""
+    hook_days: int = 3
+    """For how long a webhook's receiver may fail before the webhook is disabled."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 
@@ -152,6 +154,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "archive_batch": (1, 10_000),
     "edit_window": (0, 366 * 86_400),
     "delete_window": (0, 366 * 86_400),
+    "hook_days": (1, 365),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),
@@ -265,7 +268,7 @@ def _check_identity(stage: Stage) -> None:
 
 
 def _check_quota(stage: Stage) -> None:
-    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate}
+    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate and it.sockets}
     parts = {"inbound_rate": stage.inbound_rate, "interactive_reserve": stage.interactive_reserve, **capped}
     total = sum(parts.values())
     if total > stage.quota:

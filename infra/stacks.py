@@ -112,6 +112,7 @@ class ServiceStack(Stack):
             retention_days=stage.retention_days,
             trace=stage.trace,
             edit_window=stage.edit_window,
+            hook_days=stage.hook_days,
             delete_window=stage.delete_window,
             review=stage.review,
             review_words=stage.review_words,

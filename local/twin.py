@@ -60,11 +60,13 @@ ARCHIVE_BATCH = 2_000
 """Changes in a batch of it at most."""
 ARCHIVE_WINDOW = 5.0
 """Seconds for which a batch is gathered: less than on AWS, since nobody pays for its puts, and people watch."""
-NICENESS = {"bulk": 15}
+NICENESS = {"bulk": 15, "hooks": 15}
 """Lane → its workers' niceness. On AWS each environment has a processor of its own; here they share a few, and the
-kernel would give a large room's workers what all small rooms together need."""
+kernel would give a large room's workers what all small rooms together need, and those of hooks what their rooms do."""
 PROJECT = Path(__file__).resolve().parents[1]
 """Where an operator's `hooks/` are."""
+HOOK_NETWORKS = ("127.0.0.0/8", "::1/128")
+"""Where the receivers of a twin's hooks may be, beside the public internet: on this machine, which on AWS none may."""
 PREFIX = "roomcast"
 """Of the names of tables and queues."""
 STAGE = "dev"
@@ -268,6 +270,7 @@ class Twin:
             review_fails=self._review_fails,
             topic=self._topic,
             bucket=self._bucket,
+            hook_networks=HOOK_NETWORKS,
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)

@@ -10,7 +10,7 @@ import typer
 
 from domain.errors import BadSetting
 from ops import archive as archive_commands
-from ops import user
+from ops import user, webhook
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(archive_commands.app)
 app.add_typer(user.app)
+app.add_typer(webhook.app)
 
 
 @app.command(epilog="Example: roomcast up --port 9000 --lane interactive.batch_size=5")

@@ -6,6 +6,7 @@ from adapters.dynamodb.notices import DynamoNotices
 from adapters.dynamodb.rows import TTL_ATTRIBUTE
 from adapters.dynamodb.statuses import DynamoStatuses
 from adapters.dynamodb.store import DynamoStore
+from adapters.dynamodb.webhooks import DynamoWebhooks
 
 __all__ = [
     "STREAM_VIEW",
@@ -14,5 +15,6 @@ __all__ = [
     "DynamoNotices",
     "DynamoStatuses",
     "DynamoStore",
+    "DynamoWebhooks",
     "table_definitions",
 ]

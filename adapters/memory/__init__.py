@@ -10,10 +10,13 @@ from adapters.memory.connections import MemoryConnections
 from adapters.memory.marks import MemoryMarks
 from adapters.memory.notices import MemoryNotices, MemoryPublisher
 from adapters.memory.queue import MemoryQueue
+from adapters.memory.receivers import Delivery, MemoryReceivers
 from adapters.memory.statuses import MemoryStatuses
 from adapters.memory.store import MemoryStore
+from adapters.memory.webhooks import MemoryWebhooks
 
 __all__ = [
+    "Delivery",
     "ManualClock",
     "MemoryArchive",
     "MemoryConnections",
@@ -21,6 +24,8 @@ __all__ = [
     "MemoryNotices",
     "MemoryPublisher",
     "MemoryQueue",
+    "MemoryReceivers",
     "MemoryStatuses",
     "MemoryStore",
+    "MemoryWebhooks",
 ]

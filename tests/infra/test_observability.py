@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 ALARM = "AWS::CloudWatch::Alarm"
 ARCHIVES = {"EntriesArchived", "ArchivePuts", "ArchiveUnreadable"}
 """Metrics of the archive."""
-AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50}
+AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50, "hooks": 90}
 """Lane → seconds: twice the visibility time, and for a standard queue the longest delay of a job."""
 
 
@@ -128,7 +128,7 @@ def test_a_lanes_share_of_bad_answers_rings(
 ) -> None:
     """In per cent, in every lane but that of the remainders, whose posts have all failed before."""
     lanes = {it.removesuffix(f"-{name}") for it in alarms if it.endswith(f"-{name}")}
-    assert lanes == set(LANES) - {"retry"}
+    assert lanes == set(LANES) - {"retry", "hooks"}
     for lane in lanes:
         alarm = alarms[f"{lane}-{name}"]
         [share] = [it["Expression"] for it in alarm["Metrics"] if "Expression" in it]
@@ -219,10 +219,11 @@ def test_the_dashboard_draws_every_metric(service: Template, drawn: list[list[An
     """All that the functions emit, in every lane that can emit it, and the services' own. Of the archive where there is
     one: tests/infra/test_archive.py."""
     assert {name for name, _ in own({}, drawn)} == set(METRICS) - ARCHIVES
-    for name in ("PostsDelivered", "PostsGone", "PostsThrottled", "PostsFailed", "JobsFailed"):
-        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES), name
+    for name in ("PostsDelivered", "PostsGone", "PostsThrottled", "PostsFailed"):
+        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES) - {"hooks"}, name
+    assert {dims["lane"] for it, dims in own({}, drawn) if it == "JobsFailed"} == set(LANES)
     for name in ("Deliveries", "Frames", "EntriesServed"):
-        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES) - {"ephemeral"}, name
+        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES) - {"ephemeral", "hooks"}, name
     assert {it[-1]["stat"] for it in drawn if it[1] == "AcceptToLastPost"} == {"p50", "p95", "p99"}
     assert {it[-1]["stat"] for it in drawn if it[1] == "AckLatency"} == {"p50", "p99"}
     theirs = {(it[0], it[1]) for it in drawn if it[0] != NAMESPACE}
@@ -260,7 +261,7 @@ def test_the_rates_are_of_one_lane_each(service: Template) -> None:
         "Entries per frame": "deliveries_{0} / frames_{0}",
     }.items():
         expressions = {it[0]["label"]: it[0]["expression"] for it in graphs[title] if isinstance(it[0], dict)}
-        assert expressions == {it: expression.format(it) for it in LANES if it != "ephemeral"}
+        assert expressions == {it: expression.format(it) for it in LANES if it not in {"ephemeral", "hooks"}}
         for line in graphs[title]:
             if isinstance(line[0], str):
                 lane = line[line.index("lane") + 1]

@@ -11,6 +11,7 @@ from itertools import pairwise
 from domain.rooms import Entry, Room, ShardKey, is_inbox
 from tests.simulation.amends import amended, is_message, texts
 from tests.simulation.clients import Client, Life
+from tests.simulation.hooks import untold
 from tests.simulation.marks import marks_at_fault
 from tests.simulation.notices import told_wrong
 from tests.simulation.service import Service
@@ -74,6 +75,7 @@ async def check(
     kept = {name: (it.room, it.logs) for name, it in stored.items()}
     found += [Violation("I16", it) for it in marks_at_fault(service, clients, kept)]
     found += [Violation("I19", it) for it in told_wrong(service, clients)]
+    found += [Violation("I20", it) for it in untold(service, kept, lambda room: _promised(stored[room], clients))]
     return found
 
 

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 import pytest
 
 from adapters.identity import DemoIdentity
-from adapters.memory import MemoryArchive
+from adapters.memory import Delivery, MemoryArchive
 from adapters.observability import METRICS, NAMESPACE, metrics
 from adapters.settings import Settings
 from domain.errors import ConnectionGone, PostFailed, Throttled, Unavailable
 from domain.fanout import NOT_AFTER_MS, YOUNG_MS
 from domain.lanes import LANES
+from domain.ports import Answered
 from domain.protocol import ERROR_CODES
 from domain.rooms import Entry
 from local.api_events import (
@@ -35,6 +36,7 @@ from local.api_events import (
 from local.environment import Context
 from pipeline import archive, worker
 from services import authorizer, connect, disconnect, message, tick
+from services.backend import answer
 from tests.unit.changes import entry_record
 from tests.unit.world import World
 
@@ -115,6 +117,19 @@ class Deployment:
             if {"itemIdentifier": it["messageId"]} not in failed:
                 self.run(self.world.queue.delete(lane, it["receiptHandle"]))
 
+    def hook(self, status: int) -> None:
+        """A hook of the room is told of a message, and answers so."""
+        url = f"https://{SECRET}.example/"
+        request = {"roomId": SECRET, "direction": "outgoing", "name": SECRET, "url": url}
+        self.run(answer(self.world.ports, self.world.sockets, {"action": "add_webhook", **request}, "id"))
+
+        async def answered(_: Delivery) -> Answered:
+            return Answered(status)
+
+        self.world.receivers.answer = answered
+        self.send("ada", {"type": "chat", "message": SECRET})
+        self.work("hooks")
+
     # ---- what they emitted
 
     @property
@@ -176,6 +191,9 @@ def everything_happens(here: Deployment) -> None:
     here.work("ephemeral")
     here.change(entry_record(SECRET, 5, Entry(1, "chat", 1_796_000_000_000, SECRET, {"message": SECRET})))
     here.change(entry_record(SECRET, 5, Entry(2, "chat", 1_796_000_000_000, SECRET, {}), body={"S": SECRET}))
+    here.hook(204)
+    here.hook(500)
+    here.hook(410)
     world.clock.advance(3 * 3600)
     here.tick()
 

@@ -421,18 +421,24 @@ class Client:
                     self.reads.pop(event.room_id, None)
                     self.released[event.room_id].append((0, 0))
                 case Ack():
-                    said = self.said.get(event.client_id or "")
-                    if said is not None:
-                        said.ack = event
-                    if event.client_id in self.asked:
-                        self.asked[event.client_id].ack = event
-                    judged = self.judged.pop(event.client_id or "", None)
-                    if judged is not None:
-                        self.service.removed(*judged)
+                    self._was_acked(event, life)
                 case NoticesSet():
                     self.quiet_since = self.quiet_since or self.service.clock.now()
                 case Error():
                     self._was_refused(event, life)
+
+    def _was_acked(self, ack: Ack, life: Life | None) -> None:
+        said = self.said.get(ack.client_id or "")
+        if said is not None:
+            said.ack = ack
+            if said.refused and life is not None:
+                # Carried out twice: what was given up is stored, as the next pong says.
+                life.doubtful.add(ack.room_id)
+        if ack.client_id in self.asked:
+            self.asked[ack.client_id].ack = ack
+        judged = self.judged.pop(ack.client_id or "", None)
+        if judged is not None:
+            self.service.removed(*judged)
 
     def _was_refused(self, error: Error, life: Life | None) -> None:
         said = self.said.get(error.client_id or "")

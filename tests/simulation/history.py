@@ -142,6 +142,8 @@ def _received(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> I
             if entry is not None and is_message(entry):
                 name = entry.body["messageId"]
                 words = {entry.body["message"], first.get(name), *others.get(name, ())}
+                if name not in first and entry.sender in clients:  # its sender did not live to see the ack
+                    words |= {it.text for it in clients[entry.sender].said.values() if it.ack is None}
                 kept = {(name, entry.sender, it) for it in words}
             if not kept.issuperset(bodies):
                 yield Violation("I4", f"{client.name} got {bodies} as {room} {seq}, which is {kept}")

@@ -10,7 +10,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="webhook",
-    help="A room's webhooks: outgoing ones tell a URL what is said, incoming ones let others speak.",
+    help="A room's webhooks: outgoing ones tell a URL what is said; incoming ones have no route yet.",
     no_args_is_help=True,
 )
 

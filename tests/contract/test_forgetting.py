@@ -367,8 +367,8 @@ class Dying:
 
 
 async def test_every_death_is_survived(paged: Kept) -> None:
-    """A program that dies at each call to the tables in turn, a little later each time, comes to the same end and the
-    same counts as one that lives."""
+    """A program that dies again and again, after a few more calls to the tables each time, comes to the same end and
+    the same counts as one that lives."""
     before, archived = await paged.rows(), dict(paged.archive.objects)
     outcome: Outcome | None = None
     for calls in itertools.count(1):

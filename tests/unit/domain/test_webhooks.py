@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import random
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -250,3 +252,12 @@ def test_failures_are_counted_from_the_first() -> None:
     """The time of the first stays."""
     hook = failed(failed(HOOK, "500", NOW, NOW + 1_000), "no answer", NOW + 1_000, NOW + 3_000)
     assert (hook.failing_since, hook.failures, hook.retry_at, hook.problem) == (NOW, 2, NOW + 3_000, "no answer")
+
+
+def test_the_example_of_the_docs_is_signed() -> None:
+    """Whoever writes a receiver tries it on this one first."""
+    page = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+    headers = dict(re.findall(r"^(webhook-[a-z]+): (.+)$", page, re.MULTILINE))
+    secrets, bodies = re.findall(r"`(whsec_[^`]+)`", page), re.findall(r"^\{.+\}$", page, re.MULTILINE)
+    assert verify(headers, secrets, bodies[0].encode(), int(headers["webhook-timestamp"]) * 1000)
+    assert not verify(headers, secrets, bodies[0].encode() + b" ", int(headers["webhook-timestamp"]) * 1000)

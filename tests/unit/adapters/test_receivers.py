@@ -214,7 +214,7 @@ async def no_sockets() -> AsyncIterator[list[object]]:
     try:
         yield made
     finally:
-        loop.sock_connect = connect  # type: ignore[method-assign]
+        loop.sock_connect = connect  # type: ignore[method-assign]  # as it was
 
 
 async def test_the_counting_of_connections_counts() -> None:

@@ -39,11 +39,11 @@ class FakeStream:
     async def describe_stream(self, **_: Any) -> dict[str, Any]:
         return {"StreamDescription": {"Shards": [{"ShardId": "shard"}]}}
 
-    async def get_shard_iterator(self, *, ShardIteratorType: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+    async def get_shard_iterator(self, *, ShardIteratorType: str, **_: Any) -> dict[str, Any]:  # noqa: N803  # as boto names it
         assert ShardIteratorType == "TRIM_HORIZON"
         return {"ShardIterator": "0"}
 
-    async def get_records(self, *, ShardIterator: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+    async def get_records(self, *, ShardIterator: str, **_: Any) -> dict[str, Any]:  # noqa: N803  # as boto names it
         await asyncio.sleep(0)
         if self._failures:
             self._failures -= 1

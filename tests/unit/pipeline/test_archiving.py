@@ -138,7 +138,7 @@ async def test_objects_are_written_side_by_side_but_not_all(bench: Bench) -> Non
         finally:
             under_way -= 1
 
-    bench.archive.read = read  # type: ignore[assignment]
+    bench.archive.read = read  # type: ignore[assignment]  # counted
     await bench.work(*(change(1, room=f"room-{it}") for it in range(3 * AT_ONCE)))
     assert most == AT_ONCE
 

@@ -98,6 +98,16 @@ BAD = {
     "an empty reaction": ('{"type":"react","roomId":"ROOM","seq":1,"emoji":""}', "BAD_REQUEST"),
     "notices neither on nor off": ('{"type":"notices","enabled":"perhaps"}', "BAD_REQUEST"),
     "another's notices": ('{"type":"notices","enabled":false,"userId":"bob"}', "BAD_REQUEST"),
+    "a search for nothing": ('{"type":"search","roomId":"ROOM"}', "BAD_REQUEST"),
+    "a search for an empty text": ('{"type":"search","roomId":"ROOM","query":""}', "BAD_REQUEST"),
+    "a search without a word": ('{"type":"search","roomId":"ROOM","query":"?!"}', "BAD_REQUEST"),
+    "a search for 201 characters": (
+        json.dumps({"type": "search", "roomId": "ROOM", "query": "x" * 201}),
+        "BAD_REQUEST",
+    ),
+    "a search from before the beginning": ('{"type":"search","roomId":"ROOM","query":"x","cursor":-1}', "BAD_REQUEST"),
+    "a search for too many": ('{"type":"search","roomId":"ROOM","query":"x","limit":101}', "BAD_REQUEST"),
+    "a search of no room": (json.dumps({"type": "search", "roomId": fresh("nowhere"), "query": "x"}), "ROOM_NOT_FOUND"),
     "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
 }
 

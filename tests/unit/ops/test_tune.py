@@ -273,7 +273,7 @@ def test_an_interrupted_search_tells_what_it_has(
         return figure
 
     monkeypatch.setattr(command, "measure", measured)
-    monkeypatch.setattr(command, "own_twin", lambda _: nullcontext(NOBODY))
+    monkeypatch.setattr(command, "own_twin", lambda _, **_named: nullcontext(NOBODY))
     assert tune(Options(load=LOAD, json_file="-")) == 130
     told = json.loads(capsys.readouterr().out)
     assert told["interrupted"] is True

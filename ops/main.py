@@ -65,6 +65,15 @@ def up(
     ] = "closed",
     rate: Annotated[float, typer.Option(min=1, help="Requests a second that the gateway takes.")] = 10_000,
     burst: Annotated[float, typer.Option(min=1, help="Requests that it takes at once.")] = 5_000,
+    post_latency: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=10_000,
+            metavar="MS",
+            help="What a post takes on average, drawn from none to twice that; on AWS ~10.",
+        ),
+    ] = 0,
     reset: Annotated[bool, typer.Option("--reset", help="Forget what is stored.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Archive what is said: `roomcast archive cat`.")] = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
@@ -85,6 +94,7 @@ def up(
         review_fails=review_fails,
         rate=rate,
         burst=burst,
+        post_latency=post_latency,
         reset=reset,
         archive=archive,
         until_eof=until_eof,
@@ -372,6 +382,10 @@ def tune(
         float | None, typer.Option(help="How long messages are sent in a measurement; 10 without a profile.")
     ] = None,
     ramp: Annotated[float | None, typer.Option(help="Connects a second.")] = None,
+    post_latency: Annotated[
+        float,
+        typer.Option(min=0, max=10_000, metavar="MS", help="What a post takes on the twin, as `up` takes it."),
+    ] = 10,
     trials: Annotated[int, typer.Option(min=1, help="Settings to try.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of the best of them; the median counts.")] = 3,
     seed: Annotated[int, typer.Option(help="What is drawn depends on it alone.")] = 0,
@@ -402,6 +416,7 @@ def tune(
         grid=grid or (),
         use=use or (),
         load=Load(profile=profile, clients=clients, rooms=rooms, rate=rate, seconds=seconds, ramp=ramp).complete(),
+        post_latency=post_latency,
         trials=trials,
         repeats=repeats,
         seed=seed,

@@ -19,7 +19,7 @@ from tests.simulation.service import Service
 __all__ = ["DEAD_POSTS", "LAST_WORD", "Violation", "check"]
 
 DEAD_POSTS = 12
-"""Posts to a connection that has ended and is no longer young, at most (I11)."""
+"""Posts to a connection that has ended after a worker was told so, at most (I11)."""
 LAST_WORD = "the last word"
 """What is said in every room in the end: a broadcast after the last join and leave."""
 ALL = 1_000_000
@@ -283,7 +283,7 @@ def _quotas(service: Service) -> Iterator[Violation]:
         if socket.closed_in_vain:
             yield Violation("I9", f"{socket.id} was closed, although it took every post")
         if socket.dead_posts > DEAD_POSTS:
-            yield Violation("I11", f"{socket.id} was posted to {socket.dead_posts} times after its end")
+            yield Violation("I11", f"{socket.id} was posted to {socket.dead_posts} times after it was found gone")
     for it in service.metered:
         rate = it.lane.post_rate
         # Posts that wait for a slot, or for their environment to go on, come together afterwards.

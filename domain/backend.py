@@ -6,6 +6,7 @@ one, or be taken for one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -181,7 +182,12 @@ def read_action(request: Any) -> Action:
         raise Refused("BAD_REQUEST", _words(str(error))) from None
     if isinstance(action, Publish) and (action.room_id is None) == (action.user_id is None):
         raise Refused("BAD_REQUEST", "Name a `roomId` or a `userId`, one of them")
+    if isinstance(action, Publish) and _lone_surrogate.search(action.message):  # Python's JSON lets one through
+        raise Refused("BAD_REQUEST", "`message`: it has half of a surrogate pair, which is no character")
     return action
+
+
+_lone_surrogate = re.compile("[\ud800-\udfff]")
 
 
 def sender_of(service: As) -> str:

@@ -152,6 +152,7 @@ PUBLISH = {"action": "publish", "roomId": "general", "message": "hi", "as": {"id
         ({**PUBLISH, "roomId": "a b"}, "BAD_REQUEST", "`roomId`: Expected 1 to 64"),
         ({**PUBLISH, "roomId": "inbox#ada"}, "BAD_REQUEST", "`roomId`"),
         ({**PUBLISH, "message": 7}, "BAD_REQUEST", "`message`"),
+        ({**PUBLISH, "message": "half of \ud83d"}, "BAD_REQUEST", "`message`"),
         ({**PUBLISH, "message": " \n"}, "EMPTY_MESSAGE", ""),
         ({**PUBLISH, "message": "x" * (MESSAGE_LIMIT + 1)}, "TOO_LARGE", "24 KB"),
         ({**PUBLISH, "message": "\x01" * MESSAGE_LIMIT}, "TOO_LARGE", "JSON"),

@@ -34,7 +34,9 @@ __all__ = [
     "Publish",
     "RemoveWebhook",
     "RotateWebhook",
+    "Said",
     "read_action",
+    "read_said",
     "sender_of",
 ]
 
@@ -120,6 +122,14 @@ class RotateWebhook(_Action, frozen=True, kw_only=True, tag="rotate_webhook"):
 Action = Publish | Members | Close | AddWebhook | ListWebhooks | RemoveWebhook | EnableWebhook | RotateWebhook
 
 
+class Said(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an incoming hook is posted."""
+
+    message: str
+    name: Name | None = None
+    """Under which it is shown; the hook's own, where there is none."""
+
+
 class HookMade(Struct, frozen=True, rename="camel"):
     """A hook and its secret, which nobody is told again."""
 
@@ -187,12 +197,23 @@ def read_action(request: Any) -> Action:
     return action
 
 
-_lone_surrogate = re.compile("[\ud800-\udfff]")
+def read_said(body: bytes) -> Said:
+    """What a delivery says, or `Refused` with BAD_JSON or BAD_REQUEST likewise."""
+    try:
+        return _said.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refused("BAD_REQUEST", _words(str(error))) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Refused("BAD_JSON", "The body is a JSON object with a `message`, and a `name` if you like") from None
 
 
 def sender_of(service: As) -> str:
     """The id that stands as the sender of what the service says."""
     return f"service#{service.id}"
+
+
+_said = msgspec.json.Decoder(Said)
+_lone_surrogate = re.compile("[\ud800-\udfff]")
 
 
 def _words(error: str) -> str:

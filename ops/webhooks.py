@@ -42,7 +42,11 @@ def add_webhook(
         "events": events,
         "as": {"id": "operator"},
     }
-    _show_secret(invoke(find(), request if to is None else request | {"url": to}), as_json=as_json)
+    deployment = find()
+    made = invoke(deployment, request if to is None else request | {"url": to})
+    if incoming and deployment.hooks_url:
+        made["url"] = f"{deployment.hooks_url}/{made['id']}"
+    _show_secret(made, as_json=as_json)
 
 
 def list_webhooks(deployment: Deployment, room: str, *, as_json: bool) -> None:
@@ -93,7 +97,12 @@ def rotate_webhook(deployment: Deployment, webhook: str, *, as_json: bool) -> No
 
 
 def _show_secret(made: dict[str, Any], *, as_json: bool) -> None:
-    print(json.dumps(made) if as_json else f"{made['id']}\n{made['secret']} (shown this once)")
+    if as_json:
+        print(json.dumps(made))
+        return
+    print(f"{made['id']}\n{made['secret']} (shown this once)")
+    if "url" in made:
+        print(f"post to {made['url']}")
 
 
 def _state(hook: dict[str, Any]) -> Text:

@@ -180,11 +180,19 @@ def _complete(service: Service, clients: Mapping[str, Client], stored: Mapping[s
 
 def _promised(kept: _Stored, clients: Mapping[str, Client]) -> int:
     """The last seq that its room must hear of without more being said: behind it stand only entries that were never
-    acknowledged, by users who quit before they could send them again, which would have rung."""
+    acknowledged, by users who quit before they could send them again, which would have rung, or who had been refused
+    them: a first try that lay still was carried out when its repeat had its answer."""
     acks = [it.ack for one in clients.values() for it in one.said.values()]
     acks += [it.ack for one in clients.values() for it in one.asked.values()]
     acked = {it.seq for it in acks if it and (it.room_id, it.epoch) == (kept.room.room, kept.room.epoch)}
-    return max((seq for seq, it in kept.log.items() if seq in acked or not clients[it.sender].quits), default=0)
+    given_up = {
+        (one.user, it.text) for one in clients.values() for it in one.said.values() if it.refused and not it.ack
+    }
+
+    def is_unheard_of(entry: Entry) -> bool:
+        return clients[entry.sender].quits or (entry.sender, entry.body.get("message")) in given_up
+
+    return max((seq for seq, it in kept.log.items() if seq in acked or not is_unheard_of(it)), default=0)
 
 
 def _released(client: Client, stored: Mapping[str, _Stored]) -> Iterator[Violation]:

@@ -15,6 +15,8 @@ PLACE: Json = {"roomId": "den", "epoch": 1}
 ENTRY: Json = {**PLACE, "timestamp": 1, "sentAt": 1000, "messageId": "m", "senderId": "bob", "senderName": "bob"}
 READ: Json = {"roomId": "inbox#me", "userId": "me", "epoch": 1, "timestamp": 1, "sentAt": 1000}
 WORDS: Json = {"targetUserId": "it", "message": "psst"}
+DELETED: Json = {"epoch": 1, "timestamp": 1, "sentAt": 1000, "of": 1, "by": "bob"}
+JOINED: Json = {"epoch": 1, "head": 0, "recovered": False, "events": []}
 Step = tuple[float, *tuple[Any, ...]]
 
 
@@ -29,6 +31,14 @@ def _chat(seq: int) -> Json:
 
 def _page(client_id: str, head: int, *seqs: int, **more: int) -> Json:
     return wire("history", clientId=client_id, **PLACE, head=head, entries=[_chat(it) for it in seqs], **more)
+
+
+def _refused_once_more(at: int) -> Sequence[Step]:
+    """History is asked for every ten seconds, as the session wants it five after each refusal."""
+    error = {"code": "ROOM_NOT_FOUND", "message": "no", "request": "history"}
+    number = (at - 3) // 10 + 1
+    again = (float(at + 5), "tick")
+    return (float(at), "receive", wire("error", **error, clientId=f"id-{number:05}")), again
 
 
 BEGIN: Sequence[Step] = ((1.0, "connected", None), (1.0, "receive", _welcome(2)))
@@ -65,6 +75,25 @@ SCRIPTS: Mapping[str, Sequence[Step]] = {
         (3.0, "receive", wire("read", **READ, seq=7, unread=0)),
         (3.0, "receive", wire("read", **READ, seq=7, unread=0)),
         (3.0, "read", "inbox#me", 7),
+    ),
+    "History of a room that is deleted is refused for a minute": (
+        *BEGIN,
+        (2.0, "receive", _chat(5)),
+        *(it for at in range(3, 73, 10) for it in _refused_once_more(at)),
+    ),
+    "What becomes of a private message is no copy of one's own": (
+        (1.0, "connected", None),
+        (1.0, "receive", _welcome(2, seq=3)),
+        (2.0, "ask", {"type": "react", "roomId": "inbox#me", "seq": 1, "emoji": "+"}),
+        (2.5, "receive", wire("ack", clientId="id-00001", roomId="inbox#me", epoch=1, seq=4)),
+        (2.5, "receive", wire("message_deleted", **{**DELETED, "roomId": "inbox#me"}, seq=4)),
+    ),
+    "A pong does not name a room that objects have from birth": (
+        *BEGIN,
+        (2.0, "join", "constructor"),
+        (2.5, "receive", wire("joined", **JOINED, roomId="constructor", clientId="id-00001")),
+        (3.0, "ping"),
+        (3.5, "receive", wire("pong", clientId="id-00002", time=1, heads={"den": {"epoch": 1, "seq": 2}})),
     ),
     "Somebody else's inbox is pushed before it is known who we are": (
         (1.0, "connected", None),

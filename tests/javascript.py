@@ -1,0 +1,41 @@
+"""The JavaScript client, built in a folder of a test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+__all__ = ["built", "node"]
+
+ROOT = Path(__file__).parents[1]
+CLIENT = ROOT / "client/js"
+TOOLS = ROOT / ".venv/js/node_modules"
+"""What `make js` installs, and `make test` where npm is there."""
+OLDEST = 20
+
+
+def built(folder: Path) -> Path:
+    """`folder`, with the package in it and its `dist`. Skips the test where Node, or what builds it, is missing."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("Node is not on the PATH")
+    version = node(folder, "--version").stdout.strip()
+    if int(version.removeprefix("v").split(".")[0]) < OLDEST:
+        pytest.skip(f"Node {version} is older than {OLDEST}")
+    if not TOOLS.is_dir():
+        pytest.skip("`make js` has not installed what builds the JavaScript client")
+    shutil.copytree(CLIENT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("dist"))
+    (folder / "node_modules").symlink_to(TOOLS)
+    done = subprocess.run(["npm", "run", "--silent", "build"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def node(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What Node says to these arguments."""
+    env = {**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces")}
+    return subprocess.run(["node", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False)

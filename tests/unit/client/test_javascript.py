@@ -1,0 +1,41 @@
+"""The JavaScript client does what the Python one does, and is as small as it says. Skipped where Node is missing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.javascript import CLIENT, built, node
+
+SIZE = 8 * 1024
+"""Bytes of the package's code, minified and gzipped."""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("js"))
+
+
+def test_its_own_tests_pass(package: Path) -> None:
+    """The golden traces among them."""
+    done = node(package, "--test", "test/")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert "# skipped 0" in done.stdout
+
+
+def test_its_size(package: Path) -> None:
+    """All of it is one file."""
+    code = [it for it in (package / "dist").rglob("*") if it.suffix != ".ts"]
+    assert [it.name for it in code] == ["index.js"]
+    assert len(gzip.compress(code[0].read_bytes(), 9)) < SIZE
+
+
+def test_it_asks_for_nothing_at_run_time() -> None:
+    """And the lock names no registry."""
+    package = json.loads((CLIENT / "package.json").read_text())
+    assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(package)
+    assert all(version[0].isdigit() for version in package["devDependencies"].values())
+    assert "resolved" not in (CLIENT / "package-lock.json").read_text()

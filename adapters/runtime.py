@@ -15,21 +15,23 @@ import aioboto3
 import uvloop
 from aiobotocore.config import AioConfig
 
-from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoNotices, DynamoStatuses, DynamoStore, DynamoWebhooks
 from adapters.identity import identity
 from adapters.management_api import USER_AGENT, ManagementApi, management_api
 from adapters.roster import AnnouncingRoster
+from adapters.s3 import S3Archive
 from adapters.settings import Settings
 from adapters.sns import SnsPublisher
 from adapters.sqs import SqsQueue
-from domain.ports import Clock, Identity, Ports, Publisher
+from domain.fanout import HOOKS_LANE
+from domain.ports import Archive, Clock, Identity, Ports, Publisher, Receivers
 from domain.rates import RateLimiter
 from domain.rooms import Rules
 
 __all__ = ["Runtime", "SystemClock", "calls", "runtime", "watchers"]
 
 calls: Counter[str] = Counter()
-"""Requests sent to DynamoDB and SQS by this environment, tries counted one by one: `dynamodb.Query` → number."""
+"""Requests sent to DynamoDB, SQS and S3 by this environment, tries counted one by one: `dynamodb.Query` → number."""
 watchers: list[Callable[[Any], None]] = []
 """Called with each client of DynamoDB and SQS that is made; none on AWS."""
 
@@ -60,6 +62,7 @@ class Runtime:
         self._ports: Ports | None = None
         self._connections: ManagementApi | None = None
         self._identity: Identity | None = None
+        self._archive: Archive | None = None
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run one event's work to its end."""
@@ -90,6 +93,8 @@ class Runtime:
                 edit_window=settings.edit_window,
                 delete_window=settings.delete_window,
                 notices=bool(settings.topic),
+                hook_days=settings.hook_days,
+                hooks_anywhere=bool(settings.hook_networks),
             )
             dynamodb = await self._open.enter_async_context(self._session.client("dynamodb", config=config))
             sqs = await self._open.enter_async_context(self._session.client("sqs", config=config))
@@ -112,7 +117,9 @@ class Runtime:
                 marks=DynamoMarks(dynamodb, settings.tables),
                 notices=DynamoNotices(dynamodb, settings.tables),
                 publisher=await self._publisher(clock),
+                receivers=await self._receivers(),
                 statuses=statuses,
+                webhooks=DynamoWebhooks(dynamodb, settings.tables),
             )
         return self._ports
 
@@ -124,11 +131,35 @@ class Runtime:
         client = await self._open.enter_async_context(self._session.client("sns", config=config))
         return SnsPublisher(client, self.settings.topic, clock)
 
+    async def _receivers(self) -> Receivers | None:
+        """Where the one lane posts to that tells hooks."""
+        if self.settings.lane != HOOKS_LANE:
+            return None
+        # Imported here: aiohttp's client with all that it brings costs the other functions' starts nothing.
+        from adapters.receivers import http_receivers, read_networks  # noqa: PLC0415
+
+        return await self._open.enter_async_context(http_receivers(read_networks(self.settings.hook_networks)))
+
     def identity(self) -> Identity:
         """Who tells users by their credentials; it keeps the issuer's keys between events."""
         if self._identity is None:
             self._identity = identity(self.settings, SystemClock())
         return self._identity
+
+    async def archive(self, concurrency: int) -> Archive:
+        """The archive, for up to `concurrency` calls at once; its client costs the other functions nothing."""
+        if self._archive is None:
+            config = AioConfig(
+                user_agent=USER_AGENT,
+                max_pool_connections=concurrency,
+                connect_timeout=1,
+                read_timeout=5,
+                retries={"mode": "standard", "total_max_attempts": 3},
+            )
+            client = await self._open.enter_async_context(self._session.client("s3", config=config))
+            client.meta.events.register("before-send", _count)
+            self._archive = S3Archive(client, self.settings.bucket)
+        return self._archive
 
     async def connections(self, concurrency: int) -> ManagementApi:
         """The open sockets, for up to `concurrency` posts at once."""

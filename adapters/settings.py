@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -97,6 +97,15 @@ class Settings:
     """Seconds for which its sender may delete it; likewise."""
     topic: str = ""
     """ARN of the topic that gets notices to who is away; empty: none is sent."""
+    bucket: str = ""
+    """Of the archive; empty: there is none."""
+    archive_all: bool = False
+    """Whether rooms that keep what is said for less time than the stage are archived, too."""
+    hook_days: int = 3
+    """For how long a hook's receiver may fail before the hook is disabled."""
+    hook_networks: tuple[str, ...] = ()
+    """Networks beside the public internet that hooks may post to, `127.0.0.0/8`, then by http and to any port as well:
+    of a twin and of tests alone, and never set on AWS."""
     lanes: Mapping[str, Lane] = field(default_factory=lambda: dict(LANES))
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """How often a client may ask."""
@@ -140,6 +149,9 @@ _TYPES = {
     "trace": bool,
     "edit_window": int,
     "delete_window": int,
+    "archive_all": bool,
+    "hook_days": int,
+    "hook_networks": tuple[str, ...],
     "lanes": dict[str, Lane],
     "rates": dict[str, Rate],
 }
@@ -150,4 +162,12 @@ def _variable(name: str) -> str:
 
 
 def _encode(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = {name: _short(it) if isinstance(it, Lane) else it for name, it in value.items()}
     return msgspec.json.encode(value).decode()
+
+
+def _short(lane: Lane) -> dict[str, Any]:
+    """Without what every lane has by itself: all the variables of a function have 4 KB."""
+    values = {it: getattr(lane, it.name) for it in fields(Lane)}
+    return {it.name: value for it, value in values.items() if it.default is MISSING or value != it.default}

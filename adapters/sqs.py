@@ -18,11 +18,10 @@ from botocore.exceptions import ClientError
 from adapters.aws import NO_ANSWER, answered_status, error_code
 from domain.errors import Unavailable
 from domain.fanout import (
-    Doorbell,
     Ephemeral,
     Job,
-    Plan,
     Remainder,
+    Rung,
     deduplication_of,
     encode_job,
     group_of,
@@ -96,7 +95,7 @@ class SqsQueue(BroadcastQueue):
         self._clock = clock
         self._draw = draw
 
-    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
         await self._send(
             lane,
             [

@@ -12,7 +12,6 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -26,7 +25,9 @@ from websockets.typing import Subprotocol
 from client.backoff import Backoff
 from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
-from client.events import Opaque, Released, read_event
+from client.events import Released, read_event
+from client.messages import Message
+from client.pages import Found, Page, found_by
 from client.session import Dialect, Session
 from domain.events import (
     Ack,
@@ -43,12 +44,13 @@ from domain.events import (
     PrivateMessage,
     RoomList,
     RoomSummary,
+    SearchPage,
     UserStatus,
 )
 from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL, Status
 from domain.requests import Request
 
-__all__ = ["Connection", "Page", "Token", "connect", "with_query"]
+__all__ = ["Connection", "Found", "Page", "Token", "connect", "with_query"]
 
 OPEN_WITHIN = 10.0
 """Seconds for a handshake."""
@@ -61,16 +63,6 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 Token = str | Callable[[], Awaitable[str]]
 
 _Reply = TypeVar("_Reply", bound=Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Entries of a room, oldest first. `next` is the `before` or `after` of the page that follows, if one does."""
-
-    events: Sequence[Event | Opaque]
-    epoch: int
-    head: int
-    next: int | None
 
 
 def connect(
@@ -178,6 +170,20 @@ class Connection:
         page = await self._reply(client_id, HistoryPage)
         following = None if page.next is UNSET else page.next
         return Page([read_event(it) for it in page.entries], page.epoch, page.head, following)
+
+    async def search_page(
+        self, room: str, query: str, *, cursor: int | None = None, limit: int = HISTORY_LIMIT
+    ) -> Found:
+        """The messages of a room, or of the inbox, with all the words of `query`: those in a bounded part of the log,
+        from the newest message down, or from below `cursor`."""
+        page = await self._reply(self._session.search(room, query, self._now(), cursor=cursor, limit=limit), SearchPage)
+        found = [it for it in map(read_event, page.entries) if isinstance(it, Message)]
+        return Found(found, page.epoch, None if page.next is UNSET else page.next)
+
+    def search(self, room: str, query: str) -> AsyncIterator[Message]:
+        """All of them, the newest first, each once, for as far as it is iterated. What is said meanwhile is not among
+        them."""
+        return found_by(lambda cursor: self.search_page(room, query, cursor=cursor))
 
     async def rooms(self, *, parent: str = ROOT) -> list[RoomSummary]:
         """The rooms below `parent`, by id: all pages."""
@@ -363,7 +369,7 @@ class Connection:
         return self._clock.monotonic()
 
 
-_ANSWERS = Ack | Left | HistoryPage | Pong | RoomList | MemberList | NoticesSet
+_ANSWERS = Ack | Left | HistoryPage | Pong | RoomList | MemberList | NoticesSet | SearchPage
 """What nobody waits for is worth nothing."""
 
 

@@ -69,6 +69,7 @@ from domain.events import (
     RoomChanged,
     RoomDeleted,
     RoomList,
+    SearchPage,
     Unbanned,
     Unmuted,
     UserRead,
@@ -85,6 +86,7 @@ from domain.requests import (
     MarkRead,
     Ping,
     Request,
+    Search,
     SendPrivateMessage,
     SetPresence,
     Typing,
@@ -197,6 +199,13 @@ class Session:
         request = HistoryRequest(
             client_id=self._new_id(), room_id=room, before=before, after=after, limit=limit, thread=thread
         )
+        return self._outbox.ask(request, now)
+
+    def search(
+        self, room: str, query: str, now: float, *, cursor: int | None = None, limit: int = HISTORY_LIMIT
+    ) -> str:
+        """A page of the messages of a room, or of the inbox, that have all the words of `query`."""
+        request = Search(client_id=self._new_id(), room_id=room, query=query, cursor=cursor, limit=limit)
         return self._outbox.ask(request, now)
 
     def list_rooms(self, now: float, *, parent: str = ROOT, cursor: str | None = None) -> str:
@@ -418,7 +427,7 @@ class Session:
         self._catch_up(following, now)
         return [ack, *released]
 
-    def _listed(self, page: RoomList | MemberList | NoticesSet, now: float) -> Sequence[Released]:
+    def _listed(self, page: RoomList | MemberList | NoticesSet | SearchPage, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
 
@@ -700,6 +709,7 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     RoomList: Session._listed,
     MemberList: Session._listed,
     NoticesSet: Session._listed,
+    SearchPage: Session._listed,
     Error: Session._refused,
     MessageEdited: Session._entry,
     MessageDeleted: Session._entry,

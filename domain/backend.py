@@ -15,8 +15,29 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from domain.errors import Refused
 from domain.events import MemberSummary
 from domain.protocol import ClientId, Id, Name
+from domain.webhooks import HOOK_ID_PATTERN, Direction
 
-__all__ = ["Action", "As", "Close", "Failure", "Members", "Page", "Publish", "read_action", "sender_of"]
+__all__ = [
+    "Action",
+    "AddWebhook",
+    "As",
+    "Close",
+    "EnableWebhook",
+    "Failure",
+    "HookMade",
+    "HookPage",
+    "HookSummary",
+    "ListWebhooks",
+    "Members",
+    "Page",
+    "Publish",
+    "RemoveWebhook",
+    "RotateWebhook",
+    "read_action",
+    "sender_of",
+]
+
+ACTIONS = "publish, members, close, add_webhook, list_webhooks, remove_webhook, enable_webhook or rotate_webhook"
 
 
 class As(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +75,85 @@ class Close(_Action, frozen=True, kw_only=True, tag="close"):
     user_id: Id
 
 
-Action = Publish | Members | Close
+WebhookId = Annotated[str, Meta(pattern=HOOK_ID_PATTERN, description="ROOM~ and 16 hexadecimal digits")]
+
+
+class AddWebhook(_Action, frozen=True, kw_only=True, tag="add_webhook"):
+    """Make a hook of a room: outgoing, `url` is told of its entries; incoming, who has the secret speaks in it."""
+
+    room_id: Id
+    direction: Direction
+    name: Id
+    url: str | None = None
+    events: list[str] = []
+    """The types of entries that an outgoing one is told; none: all."""
+    sender: As | None = msgspec.field(name="as", default=None)
+    """Who makes it, as the list shows."""
+
+
+class ListWebhooks(_Action, frozen=True, kw_only=True, tag="list_webhooks"):
+    """A room's hooks, without their secrets."""
+
+    room_id: Id
+
+
+class RemoveWebhook(_Action, frozen=True, kw_only=True, tag="remove_webhook"):
+    """Delete a hook."""
+
+    webhook_id: WebhookId
+
+
+class EnableWebhook(_Action, frozen=True, kw_only=True, tag="enable_webhook"):
+    """Let a hook be told again, from where it stands or, `fromNow`, from now on; try one at once that is enabled."""
+
+    webhook_id: WebhookId
+    from_now: bool = False
+
+
+class RotateWebhook(_Action, frozen=True, kw_only=True, tag="rotate_webhook"):
+    """Give a hook a new secret; the one before counts for a day yet."""
+
+    webhook_id: WebhookId
+
+
+Action = Publish | Members | Close | AddWebhook | ListWebhooks | RemoveWebhook | EnableWebhook | RotateWebhook
+
+
+class HookMade(Struct, frozen=True, rename="camel"):
+    """A hook and its secret, which nobody is told again."""
+
+    id: str
+    secret: str
+
+
+class HookSummary(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A hook as it is listed. Times are milliseconds since 1970, and 0 where there is none."""
+
+    id: str
+    direction: Direction
+    name: str
+    created_at: int
+    created_by: str
+    enabled: bool
+    url: str
+    events: list[str]
+    cause: str
+    """Why it is disabled."""
+    disabled_at: int
+    position: int
+    behind: int
+    """Entries of the room that its receiver has not been told of, or had no wish to be."""
+    failing_since: int
+    failures: int
+    problem: str
+    """What its receiver's last failure was."""
+    retry_at: int
+
+
+class HookPage(Struct, frozen=True, rename="camel"):
+    """A room's hooks."""
+
+    webhooks: list[HookSummary]
 
 
 class Page(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -75,7 +174,7 @@ class Failure(Struct, frozen=True, rename="camel", omit_defaults=True):
 def read_action(request: Any) -> Action:
     """The action in decoded JSON, or `Refused` with BAD_REQUEST: one sentence that names what is wrong."""
     if not isinstance(request, Mapping):
-        raise Refused("BAD_REQUEST", "A request is a JSON object with an `action`: publish, members or close")
+        raise Refused("BAD_REQUEST", f"A request is a JSON object with an `action`: {ACTIONS}")
     try:
         action: Action = msgspec.convert(request, Action, str_keys=True)
     except (msgspec.ValidationError, RecursionError) as error:

@@ -4,7 +4,8 @@
     ├── Refused             a client's request is answered with an `error` event (or a refused handshake)
     ├── BadSetting          an operator's setting is nonsense; the message names it and the remedy
     ├── UnreadableJob       a queue record that no worker can ever read: the dead-letter queue's
-    ├── NewerVersion        a queue record for a worker of a later release: it comes again
+    ├── NewerVersion        a queue record, or an object, for a worker of a later release: it comes again
+    ├── UnreadableObject    an object of the archive, or a change for it, that is none: it is kept aside
     ├── Conflict            what a transaction read has moved, or another one holds it: read again
     ├── Unavailable         a dependency throttled, timed out or failed; it may have done the work or not
     └── PostError           one post to one connection was not delivered
@@ -31,6 +32,7 @@ __all__ = [
     "Throttled",
     "Unavailable",
     "UnreadableJob",
+    "UnreadableObject",
 ]
 
 
@@ -65,10 +67,16 @@ class UnreadableJob(RoomcastError):
 
 
 class NewerVersion(RoomcastError):
-    """A queue record in a form that a later release reads: it is no poison, its worker is on its way or comes back."""
+    """A queue record or object in a form that a later release reads: no poison, that release is on its way."""
 
     code = "NEWER_VERSION"
     retryable = True
+
+
+class UnreadableObject(RoomcastError):
+    """What is no object of the archive, or no change of an entry's row that this release reads."""
+
+    code = "UNREADABLE_OBJECT"
 
 
 class Conflict(RoomcastError):

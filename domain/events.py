@@ -50,6 +50,7 @@ __all__ = [
     "RoomList",
     "RoomStats",
     "RoomSummary",
+    "SearchPage",
     "Trace",
     "Unbanned",
     "Unmuted",
@@ -377,6 +378,18 @@ class HistoryPage(Event, frozen=True, kw_only=True):
     next: int | UnsetType = UNSET
 
 
+class SearchPage(Event, frozen=True, kw_only=True):
+    """Messages that were found, the newest first; there may be none. `next` is the `cursor` of the page that follows,
+    as long as there is more of the log to look at."""
+
+    type = "search"
+    client_id: str | None = None
+    room_id: str
+    epoch: int
+    entries: list[msgspec.Raw]
+    next: int | UnsetType = UNSET
+
+
 class Pong(Event, frozen=True, kw_only=True):
     """The heads of the rooms that this connection is in."""
 
@@ -549,6 +562,7 @@ EVENTS: Mapping[str, type[Event]] = {
         Reacted,
         UserRead,
         PresenceChanged,
+        SearchPage,
     )
 }
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -23,9 +24,11 @@ from domain.errors import ConnectionGone, NewerVersion, UnreadableJob
 from domain.notices import ANNOUNCED_FOR_MS, Announcement, NoticeKind
 from domain.protocol import FRAME_LIMIT, Seq
 from domain.rooms import Dialect, Entry, Ring, ShardKey
+from domain.webhooks import hook_id
 
 __all__ = [
     "GRACE",
+    "HOOKS_LANE",
     "JOB_VERSION",
     "NOTICE_MS",
     "NOT_AFTER_MS",
@@ -44,15 +47,19 @@ __all__ = [
     "Doorbell",
     "Ephemeral",
     "Frame",
+    "HookBell",
     "Job",
     "Notice",
     "Outcome",
     "Plan",
     "Presences",
     "Remainder",
+    "Rung",
     "Stats",
     "absent",
+    "bells_for",
     "deduplication_of",
+    "encode_delivery",
     "encode_entry",
     "encode_job",
     "group_by_first",
@@ -66,6 +73,7 @@ __all__ = [
     "remainder_delay",
 ]
 
+HOOKS_LANE = "hooks"
 JOB_VERSION = 1
 """The newest version that is read."""
 WRITTEN_VERSION = 1
@@ -194,7 +202,19 @@ class Presences(_Job, frozen=True, kw_only=True, tag="presences"):
     not_after: int
 
 
-Ephemeral = Arrived | Notice | Stats | Absent | Presences
+class HookBell(_RoomJob, frozen=True, kw_only=True, tag="hook"):
+    """The log of this room has grown to at least `seq`: tell the receiver of its hook. On the ephemeral lane: ring it,
+    now that the delay is over."""
+
+    hook: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?![\s\S])")]
+    """Its key."""
+    seq: Seq
+    again: Annotated[str, Meta(max_length=32)] = ""
+    """Why it is rung, where that is not a new entry; such a bell tries a receiver that failed, too."""
+
+
+Ephemeral = Arrived | Notice | Stats | Absent | Presences | HookBell
+Rung = Doorbell | Plan | HookBell
 Job = Doorbell | Plan | Remainder | Ephemeral
 
 
@@ -245,13 +265,22 @@ def absent(announcement: Announcement, now: int) -> Absent:
     )
 
 
-def group_of(job: Doorbell | Plan) -> str:
-    """The message group of a durable job: one worker at a time for a shard, and for a room's plans."""
+def bells_for(rings: Iterable[Ring]) -> list[HookBell]:
+    """What the rings enqueue for hooks."""
+    return [HookBell(room=it.room, epoch=it.epoch, hook=hook, seq=it.seq) for it in rings for hook in it.hooks]
+
+
+def group_of(job: Rung) -> str:
+    """The message group of a durable job: one worker at a time for a shard, a hook, and a room's plans."""
+    if isinstance(job, HookBell):
+        return hook_id(job.room, job.hook)
     return str(job.key) if isinstance(job, Doorbell) else f"{job.room}#{job.epoch}"
 
 
-def deduplication_of(job: Doorbell | Plan) -> str:
+def deduplication_of(job: Rung) -> str:
     """What tells a job that was rung twice from another. Names in the clear, so that an operator can read them."""
+    if isinstance(job, HookBell):
+        return f"{job.hook}#{job.epoch}#{job.seq}#{job.again}"
     return f"{'plan#' if isinstance(job, Plan) else ''}{group_of(job)}#{job.seq}"
 
 
@@ -292,7 +321,17 @@ class Frame:
 
 def encode_entry(room: str, epoch: int, entry: Entry) -> bytes:
     """The entry's event as it stands on the wire: `{"type": …, "data": {…}}`."""
-    data = {
+    return _encoder.encode({"type": entry.type, "data": _entry_data(room, epoch, entry)})
+
+
+def encode_delivery(room: str, epoch: int, entry: Entry) -> bytes:
+    """The same as a hook's receiver gets it: with the time as Standard Webhooks has it."""
+    at = datetime.fromtimestamp(entry.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _encoder.encode({"type": entry.type, "timestamp": at, "data": _entry_data(room, epoch, entry)})
+
+
+def _entry_data(room: str, epoch: int, entry: Entry) -> dict[str, Any]:
+    return {
         "roomId": room,
         "epoch": epoch,
         "seq": entry.seq,
@@ -300,7 +339,6 @@ def encode_entry(room: str, epoch: int, entry: Entry) -> bytes:
         "sentAt": entry.at,
         **entry.body,
     }
-    return _encoder.encode({"type": entry.type, "data": data})
 
 
 _BATCH_OPEN = b'{"type":"batch","data":{"events":['

@@ -38,6 +38,8 @@ class Lane:
     """How long a received message stays hidden: after a worker's death its shards stand still for so long."""
     max_receives: int = 5
     """Receives before a message goes to the dead-letter queue."""
+    sockets: bool = True
+    """Whether its worker posts to members' sockets, and has to share the account's rate."""
     retention: int = 3600
     dead_retention: int = 14 * 24 * 3600
 
@@ -50,6 +52,18 @@ LANES: Mapping[str, Lane] = {
         Lane("bulk", fifo=True, batch_size=4, post_rate=1_500),
         Lane("retry", fifo=False, post_deadline=3, post_rate=500),
         Lane("ephemeral", fifo=False, post_rate=1_000),
+        # Its posts go to hooks' receivers: a slow one takes no more of a worker than the deadline and a bit. A bell is
+        # kept over a weekend on which nobody mends its worker.
+        Lane(
+            "hooks",
+            fifo=True,
+            max_concurrency=5,
+            post_deadline=6,
+            timeout=30,
+            visibility=45,
+            sockets=False,
+            retention=4 * 24 * 3600,
+        ),
     )
 }
 

@@ -7,11 +7,11 @@ strongly consistent throughout; a caller relies on the order of its reads. Times
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
-from domain.fanout import Doorbell, Ephemeral, Plan, Remainder
+from domain.fanout import Ephemeral, Remainder, Rung
 from domain.marks import Mark
 from domain.notices import OfflineNotice
 from domain.policy import Needs
@@ -36,8 +36,11 @@ from domain.rooms import (
     ShardKey,
     Standing,
 )
+from domain.webhooks import Hook
 
 __all__ = [
+    "Answered",
+    "Archive",
     "BroadcastQueue",
     "Clock",
     "Connections",
@@ -48,10 +51,13 @@ __all__ = [
     "Ports",
     "Principal",
     "Publisher",
+    "Receivers",
     "Review",
     "RoomStore",
     "Roster",
     "Statuses",
+    "StoredObject",
+    "Webhooks",
 ]
 
 
@@ -137,7 +143,7 @@ class RoomStore(Protocol):
         in its thread. The once-row is put, alone where there is nothing to append; and if `sender.needs` has a pause,
         `now` is noted as the time the sender last spoke.
 
-        Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status), an
+        Raises `Conflict`, with nothing written, if a room is not as `read` (head, epoch, shards, status, hooks), an
         entry exists, one that it amends does not, an unexpired once-row exists, the member row of `sender.membership`
         is gone, `sender.needs` is not so, or another transaction holds one of the rows. The caller reads again and
         decides anew.
@@ -315,9 +321,9 @@ class RoomStore(Protocol):
 class BroadcastQueue(Protocol):
     """The lanes of the broadcast."""
 
-    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
         """Enqueue on a durable lane, in order, deduplicated by (room, epoch, shard, seq) for five minutes; plans among
-        themselves by (room, epoch, seq).
+        themselves by (room, epoch, seq), and a hook's by (hook, epoch, seq, again).
 
         Returns when all are enqueued; raises `Unavailable` when some may not be: ring all again.
         """
@@ -505,12 +511,98 @@ class Notices(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a hook's receiver answered."""
+
+    status: int
+    retry_after: float | None = None
+    """Seconds that it asks for; None where it does not."""
+
+
+class Receivers(Protocol):
+    """Where outgoing hooks go."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, deadline: float) -> Answered:
+        """Post JSON to a receiver of the public internet, within `deadline` seconds, and follow no redirect.
+
+        Raises `PostFailed`, in words for people, where there is no answer in time, or where the URL leads to an address
+        that nothing is sent to.
+        """
+        ...
+
+
 class Publisher(Protocol):
     """Where notices go."""
 
     async def publish(self, notice: OfflineNotice, deadline: float) -> None:
         """Hand the notice over to whoever has subscribed, or raise `Unavailable`, which it does after `deadline`
         seconds without an answer; the notice may have gone all the same."""
+        ...
+
+
+class Webhooks(Protocol):
+    """The hooks of rooms."""
+
+    async def hooks(self, room: str) -> list[Hook]:
+        """All hooks of the room, by key; also what is left of those of its earlier lives."""
+        ...
+
+    async def hook(self, hook: str) -> Hook | None:
+        """The hook with that id."""
+        ...
+
+    async def put(self, room: Room | None, read: Hook | None, hook: Hook) -> None:
+        """All or nothing: make `hook` of `read` (None: there is none before), and name it among its room's `hooks`
+        while it is an enabled outgoing one. Its position is left as it is, unless it is new or another than was read.
+
+        Raises `Conflict`, with nothing written, if the hook is not of the version that was read, the room not of the
+        epoch or not with the `hooks` that were read, or another transaction holds one of the rows. `room`: None, or of
+        another epoch than the hook, where the room has nothing to do with it any more.
+        """
+        ...
+
+    async def remove(self, room: Room | None, hook: Hook) -> None:
+        """All or nothing: delete the hook, which its room names no longer. Raises `Conflict` likewise."""
+        ...
+
+    async def follow(self, hook: Hook) -> None:
+        """Record where an outgoing hook stands: `position`, which never goes down, and what is said of its failures.
+
+        Raises `Conflict`, with nothing written, if it is of another version meanwhile, or stands further on already.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of the archive, as it was read."""
+
+    content: bytes
+    version: str
+    """Another one after each time that the object is put with another content."""
+
+
+class Archive(Protocol):
+    """Where entries are kept that the log need not keep. What is in an object, and its name: `domain/archive.py`."""
+
+    def names(self, prefix: str, after: str = "") -> AsyncIterator[str]:
+        """The names of all objects that begin with `prefix` and are greater than `after`, in their order (of bytes)."""
+        ...
+
+    async def read(self, name: str) -> StoredObject | None:
+        """The object of that name; None if there is none."""
+        ...
+
+    async def put(self, name: str, content: bytes, *, replaces: StoredObject | None) -> None:
+        """Put an object if there is none of that name, or while it is still `replaces`, which was read.
+
+        Raises `Conflict`, with nothing changed, if it is not so any more; after `Unavailable` it may be put.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Delete an object, whatever it is by now; nothing happens if there is none."""
         ...
 
 
@@ -533,5 +625,8 @@ class Ports:
     marks: Marks
     notices: Notices
     statuses: Statuses
+    webhooks: Webhooks
     publisher: Publisher | None = None
     """None where no notice is sent: in every function but one, and in a deployment without a topic."""
+    receivers: Receivers | None = None
+    """None in every function but the one that tells them."""

@@ -20,6 +20,7 @@ __all__ = [
     "REACTIONS_LIMIT",
     "REACTORS_LIMIT",
     "ROOT",
+    "SEARCH_CHARACTERS",
     "SUBPROTOCOL",
     "TOKEN_LIMIT",
     "ClientId",
@@ -43,6 +44,8 @@ HISTORY_LIMIT = 100
 """Entries in one page of history."""
 LIST_LIMIT = 100
 """Rooms, or members, in one page of a list."""
+SEARCH_CHARACTERS = 200
+"""Characters of what is searched for."""
 REACTIONS_LIMIT = 20
 """Different reactions on one message."""
 REACTORS_LIMIT = 10

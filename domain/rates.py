@@ -65,6 +65,8 @@ RATES: Mapping[str, Rate] = {
     OTHER: Rate(10, 100),
     # A client marks a room that it shows once a second; who comes back marks fifty at once. Each is told to a room.
     "read": Rate(5, 100),
+    # Each reads up to 1 MB of a room's partition, 256 of the 3,000 read units that one has in a second.
+    "search": Rate(2, 20),
 }
 """Row → how often. Types are counted for each user. None of it is met by a person, or by a client that comes back."""
 

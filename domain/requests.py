@@ -19,6 +19,7 @@ from domain.protocol import (
     HISTORY_LIMIT,
     LIST_LIMIT,
     ROOT,
+    SEARCH_CHARACTERS,
     TOKEN_LIMIT,
     ClientId,
     Emoji,
@@ -51,6 +52,7 @@ __all__ = [
     "Reauth",
     "Request",
     "RequestType",
+    "Search",
     "SendPrivateMessage",
     "SetNotices",
     "SetPresence",
@@ -268,6 +270,17 @@ class SetPresence(Request, frozen=True, kw_only=True, tag="presence"):
     status: Status
 
 
+class Search(Request, frozen=True, kw_only=True, tag="search"):
+    """The messages of a room with all the words of `query` in them, the newest first: those that a bounded part of its
+    log holds, from the newest entry on, or from below `cursor`."""
+
+    room_id: RoomRef
+    query: Annotated[str, Meta(min_length=1, max_length=SEARCH_CHARACTERS)]
+    cursor: Seq | None = None
+    """The `next` of the page before."""
+    limit: Annotated[int, Meta(ge=1, le=HISTORY_LIMIT)] = HISTORY_LIMIT
+
+
 @dataclass(frozen=True, slots=True)
 class RequestType:
     """A row of the request table."""
@@ -324,6 +337,7 @@ REQUESTS: Mapping[str, RequestType] = {
         RequestType(MarkRead, "read", "read"),
         RequestType(SetNotices, "notices"),
         RequestType(SetPresence, "presence", "presence"),
+        RequestType(Search, "search"),
     )
 }
 

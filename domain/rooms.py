@@ -129,6 +129,10 @@ class Rules:
     """Seconds for which its sender may delete it; likewise."""
     notices: bool = False
     """Whether what is said to who is away is announced."""
+    hook_days: int = 3
+    """For how long a hook's receiver may fail before the hook is disabled."""
+    hooks_anywhere: bool = False
+    """Whether a hook may name any port, and http: of a twin."""
 
 
 Dialect = Literal["v1", "recipe"]
@@ -184,6 +188,8 @@ class Room:
     profile: Profile = Profile()
     messages: int = 0
     """How many of the entries so far are messages; see `is_message`."""
+    hooks: tuple[str, ...] = ()
+    """The keys of the outgoing hooks that are told of its entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +308,8 @@ class Ring:
     epoch: int
     shards: int
     seq: int
+    hooks: tuple[str, ...] = ()
+    """And every outgoing hook, by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +362,7 @@ class Append:
 
     @property
     def ring(self) -> Ring:
-        return Ring(self.read.room, self.read.epoch, self.read.shards, self.entry.seq)
+        return Ring(self.read.room, self.read.epoch, self.read.shards, self.entry.seq, self.read.hooks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sqs as sqs
 
 from domain.lanes import Lane
 from infra.watched import MINUTE, RETRY, Watched
@@ -19,6 +20,8 @@ __all__ = ["Alarm", "alarms", "oldest_age"]
 
 FIVE_MINUTES = Duration.minutes(5)
 AUTHORIZER = "authorizer"
+LATE_MS = 30 * 60_000
+"""The longest window is five minutes, and a retried batch takes a few more."""
 DELAY = 20
 """Seconds that a job of a standard queue may have been told to wait: `domain.fanout.remainder_delay`."""
 
@@ -50,11 +53,13 @@ def alarms(watched: Watched) -> Iterator[Alarm]:
     """All alarms of a deployment."""
     for lane in watched.lanes.values():
         yield from _of_lane(watched, lane)
-        if lane.name != RETRY:
+        if lane.name != RETRY and lane.sockets:
             yield from _of_posts(watched, lane.name)
     for name in watched.functions:
         yield from _of_function(watched, name)
     yield from _of_api(watched)
+    if watched.lost is not None:
+        yield from _of_archive(watched, watched.lost)
 
 
 def _of_lane(watched: Watched, lane: Lane) -> Iterator[Alarm]:
@@ -198,6 +203,35 @@ def _of_api(watched: Watched) -> Iterator[Alarm]:
         "Five messages in five minutes could not be reviewed: the deployment's own review raised, or was late. With "
         "review_fails=open they were stored as they were, with closed their clients send them again.",
         f"Read the kind of error in the log of {watched.prefix}-message, and mend the function in hooks/.",
+    )
+
+
+def _of_archive(watched: Watched, lost: sqs.IQueue) -> Iterator[Alarm]:
+    yield Alarm(
+        "archive-late",
+        watched.lateness(),
+        LATE_MS,
+        "Changes reach the archive half an hour late, for ten minutes: the function fails, or more is said than it can "
+        "write. The stream keeps them for a day; then they are missing.",
+        f"Read the log of {watched.prefix}-archive. Without errors, raise archive_batch.",
+        periods=10,
+        breaching=10,
+    )
+    yield Alarm(
+        "archive-lost",
+        lost.metric_approximate_number_of_messages_visible(period=MINUTE, statistic="Maximum"),
+        1,
+        "Lambda has given up changes after 23 hours: the archive lacks them. The queue says where in the stream they "
+        "are, which keeps them for one hour more.",
+        f"Mend what the log of {watched.prefix}-archive names, then see docs/archive.md, What was lost.",
+    )
+    yield Alarm(
+        "archive-unreadable",
+        watched.own("ArchiveUnreadable", period=FIVE_MINUTES),
+        1,
+        "A change or an object of the archive could not be read. It is kept as it came, under unreadable/ in the "
+        "archive's bucket, and holds nothing up.",
+        f"Read why in the log of {watched.prefix}-archive; after a roll-back it may be a later release's.",
     )
 
 

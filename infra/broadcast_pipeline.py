@@ -36,9 +36,9 @@ class BroadcastPipeline(Construct):
         )
 
     def _lane(self, lane: Lane, functions: Functions, queues: BroadcastQueues) -> None:
-        worker = functions.add(
-            self, lane.name, WORKER, memory=functions.stage.worker_memory, timeout=lane.timeout, lane=lane.name
-        )
+        # Who waits for servers elsewhere needs no processor for it.
+        memory = functions.stage.worker_memory if lane.sockets else functions.stage.api_memory
+        worker = functions.add(self, lane.name, WORKER, memory=memory, timeout=lane.timeout, lane=lane.name)
         lambda_.EventSourceMapping(
             worker,
             "Mapping",

@@ -20,7 +20,7 @@ from infra import permissions
 from infra.broadcast_queues import BroadcastQueues
 from infra.settings import Stage
 
-__all__ = ["Functions"]
+__all__ = ["Functions", "allow"]
 
 _RETENTIONS = {
     1: logs.RetentionDays.ONE_DAY,
@@ -57,9 +57,20 @@ class Functions:
         self._topic = topic
 
     def add(
-        self, scope: Construct, name: str, handler: str, *, memory: int, timeout: float, lane: str = ""
+        self,
+        scope: Construct,
+        name: str,
+        handler: str,
+        *,
+        memory: int,
+        timeout: float,
+        lane: str = "",
+        statements: Sequence[iam.PolicyStatement] = (),
     ) -> lambda_.Function:
-        """A function and what it needs. `handler` is `module.attribute`, `memory` in MB, `timeout` in seconds."""
+        """A function and what it needs. `handler` is `module.attribute`, `memory` in MB, `timeout` in seconds.
+
+        `statements`: what it may do beyond `infra/permissions.py`, to what no other function knows.
+        """
         home = Construct(scope, name.title())
         log_group = logs.LogGroup(
             home,
@@ -69,7 +80,7 @@ class Functions:
             removal_policy=RemovalPolicy.DESTROY,
         )
         role = iam.Role(home, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        for statement in self._statements(name, lane, log_group):
+        for statement in (*self._statements(name, lane, log_group), *statements):
             role.add_to_policy(statement)
         self._acknowledge_wildcards(role, name)
         function = lambda_.Function(
@@ -103,26 +114,26 @@ class Functions:
 
     def _statements(self, name: str, lane: str, log_group: logs.LogGroup) -> list[iam.PolicyStatement]:
         queues, dead_letter_queues = self._queues.queues, self._queues.dead_letter_queues
-        statements = [_allow("OwnLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn])]
+        statements = [allow("OwnLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn])]
         for table, actions in permissions.TABLES[name].items():
             statements.append(
-                _allow(f"Table{table.title()}", [f"dynamodb:{it}" for it in actions], [self._table_arn(table)])
+                allow(f"Table{table.title()}", [f"dynamodb:{it}" for it in actions], [self._table_arn(table)])
             )
         for table, indexes in permissions.INDEXES.get(name, {}).items():
             arns = [f"{self._table_arn(table)}/index/{it}" for it in indexes]
-            statements.append(_allow(f"Index{table.title()}", ["dynamodb:Query"], arns))
+            statements.append(allow(f"Index{table.title()}", ["dynamodb:Query"], arns))
         if sends := permissions.SENDS.get(name):
-            statements.append(_allow("Send", ["sqs:SendMessage"], [queues[it].queue_arn for it in sends]))
+            statements.append(allow("Send", ["sqs:SendMessage"], [queues[it].queue_arn for it in sends]))
         if lane:
-            statements.append(_allow("Work", permissions.WORKS, [queues[lane].queue_arn]))
-            statements.append(_allow("Bury", ["sqs:SendMessage"], [dead_letter_queues[lane].queue_arn]))
+            statements.append(allow("Work", permissions.WORKS, [queues[lane].queue_arn]))
+            statements.append(allow("Bury", ["sqs:SendMessage"], [dead_letter_queues[lane].queue_arn]))
         if self._topic is not None and name in permissions.PUBLISHES:
-            statements.append(_allow("Notices", ["sns:Publish"], [self._topic.topic_arn]))
+            statements.append(allow("Notices", ["sns:Publish"], [self._topic.topic_arn]))
         if methods := permissions.SOCKETS.get(name):
             arns = [self._api.arn_for_execute_api_v2(f"{it}/@connections/*", self.stage.name) for it in methods]
-            statements.append(_allow("Sockets", ["execute-api:ManageConnections"], arns))
+            statements.append(allow("Sockets", ["execute-api:ManageConnections"], arns))
         if self.stage.tracing:
-            statements.append(_allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]))
+            statements.append(allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]))
         return statements
 
     def _table_arn(self, table: str) -> str:
@@ -151,5 +162,6 @@ class Functions:
 _ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 
 
-def _allow(name: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:
+def allow(name: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:
+    """A statement of that name."""
     return iam.PolicyStatement(sid=name, actions=list(actions), resources=list(resources))

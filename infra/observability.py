@@ -18,6 +18,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from domain.fanout import HOOKS_LANE
 from domain.lanes import Lane
 from domain.protocol import ERROR_CODES
 from infra.alarms import alarms, oldest_age
@@ -47,13 +48,15 @@ class Observability(Construct):
         api_id: str,
         stage_name: str,
         alarm_email: str | None = None,
+        lost: sqs.IQueue | None = None,
     ) -> None:
         """`prefix`: names the dashboard and the alarms, and is the functions' `POWERTOOLS_SERVICE_NAME`.
 
-        A lane's worker is among `functions` under the lane's name.
+        A lane's worker is among `functions` under the lane's name. `lost`: the queue of what the archive lacks, where
+        there is one.
         """
         super().__init__(scope, name)
-        watched = Watched(prefix, lanes, queues, dead_letter_queues, functions, api_id, stage_name)
+        watched = Watched(prefix, lanes, queues, dead_letter_queues, functions, api_id, stage_name, lost)
         self.topic = self._topic(prefix, alarm_email)
         made = self._alarms(watched)
         cloudwatch.Dashboard(self, "Dashboard", dashboard_name=prefix, widgets=_rows(watched, made))
@@ -113,11 +116,12 @@ def _rows(watched: Watched, made: Sequence[cloudwatch.IAlarm]) -> list[list[clou
     return [
         [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(made), width=WIDTH, height=4)],
         _row(*_deliveries(watched)),
-        _row(*(_lateness(watched, it) for it in watched.lanes.values() if it.fifo), _acks(watched)),
+        _row(*(_lateness(watched, it) for it in watched.lanes.values() if it.fifo and it.sockets), _acks(watched)),
         _row(*_jobs(watched)),
-        _row(*(_posts(watched, it) for it in watched.lanes)),
+        _row(*(_posts(watched, it.name) for it in watched.lanes.values() if it.sockets)),
         _row(*_clients(watched)),
         _row(*_functions(watched)),
+        *([_row(*_archive(watched))] if watched.lost is not None else []),
     ]
 
 
@@ -126,7 +130,7 @@ def _row(*graphs: cloudwatch.GraphWidget) -> list[cloudwatch.IWidget]:
 
 
 def _deliveries(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
-    lanes = [it for it in watched.lanes if it != EPHEMERAL]
+    lanes = list(_broadcasting(watched))
     yield _graph(
         "Deliveries a second",
         [_ratio(watched, it, "Deliveries / PERIOD(Deliveries)") for it in lanes],
@@ -134,7 +138,11 @@ def _deliveries(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
         stacked=True,
     )
     yield _graph("Entries per frame", [_ratio(watched, it, "Deliveries / Frames") for it in lanes], parts=3)
-    yield _graph("429s", [watched.own("PostsThrottled", lane=it, label=it) for it in watched.lanes], parts=3)
+    yield _graph(
+        "429s",
+        [watched.own("PostsThrottled", lane=it.name, label=it.name) for it in watched.lanes.values() if it.sockets],
+        parts=3,
+    )
 
 
 def _lateness(watched: Watched, lane: Lane) -> cloudwatch.GraphWidget:
@@ -172,23 +180,31 @@ def _jobs(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
 
 def _posts(watched: Watched, lane: str) -> cloudwatch.GraphWidget:
     answers = [watched.own(f"Posts{it}", lane=lane, label=it) for it in ("Delivered", "Gone", "Throttled", "Failed")]
-    return _graph(f"{lane}: posts by answer", answers, parts=len(watched.lanes), stacked=True)
+    return _graph(
+        f"{lane}: posts by answer", answers, parts=sum(it.sockets for it in watched.lanes.values()), stacked=True
+    )
 
 
 def _clients(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
     comings = ("Connects", "HandshakesRefused", "Disconnects", "LeasesEnded")
     yield _graph("Comings and goings", [watched.own(it) for it in comings], parts=4)
     told = [watched.own(it, lane="ephemeral") for it in ("NoticesPublished", "NoticesHeldBack")]
-    asked = [watched.own("Requests"), watched.own("ReviewsFailed"), *_entries(watched), *told]
-    yield _graph("Requests, log entries, notices", asked, parts=4)
+    hooks = [watched.own(it, lane=HOOKS_LANE) for it in ("HooksDelivered", "HooksFailed", "HooksDisabled")]
+    asked = [watched.own("Requests"), watched.own("ReviewsFailed"), *_entries(watched), *told, *hooks]
+    yield _graph("Requests, log entries, notices, hooks", asked, parts=4)
     refused = [watched.own("RequestsRefused", code=it, label=it) for it in ERROR_CODES]
     yield _graph("Requests refused", refused, parts=4, stacked=True)
     of_api = ("MessageCount", "ClientError", "IntegrationError", "ExecutionError")
     yield _graph("API Gateway", [watched.of_api(it) for it in of_api], parts=4)
 
 
+def _broadcasting(watched: Watched) -> Iterable[str]:
+    """The lanes that carry entries of logs to members."""
+    return (it.name for it in watched.lanes.values() if it.sockets and it.name != EPHEMERAL)
+
+
 def _entries(watched: Watched) -> Iterable[cloudwatch.Metric]:
-    return (watched.own("EntriesServed", lane=it, label=f"{it} entries") for it in watched.lanes if it != EPHEMERAL)
+    return (watched.own("EntriesServed", lane=it, label=f"{it} entries") for it in _broadcasting(watched))
 
 
 def _functions(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
@@ -207,6 +223,12 @@ def _functions(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
         parts=3,
         lines={f"most: {it.name}": it.max_concurrency for it in watched.lanes.values()},
     )
+
+
+def _archive(watched: Watched) -> Iterable[cloudwatch.GraphWidget]:
+    yield _graph("Archive: age of changes, ms", [watched.lateness("oldest")], parts=2)
+    written = ("EntriesArchived", "ArchivePuts", "ArchiveUnreadable")
+    yield _graph("Archive: entries, puts, unreadable", [watched.own(it) for it in written], parts=2)
 
 
 def _ratio(watched: Watched, lane: str, expression: str) -> cloudwatch.MathExpression:

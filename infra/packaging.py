@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gzip
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -23,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from uv import find_uv_bin
@@ -40,7 +43,7 @@ PACKAGES = ("adapters", "domain", "pipeline", "services")
 """Ours, that a function imports."""
 HOOKS = "hooks"
 """The operator's own, which ships where there is one."""
-SERVICES = ("apigatewaymanagementapi", "dynamodb", "sns", "sqs", "xray")
+SERVICES = ("apigatewaymanagementapi", "dynamodb", "s3", "sns", "sqs", "xray")
 """Whose API descriptions ship, of botocore's four hundred. The X-Ray SDK makes its client when it is imported."""
 SHIPS: Sequence[tuple[str, bool]] = (
     ("*/examples-1.json", False),  # of an API's documentation
@@ -48,11 +51,20 @@ SHIPS: Sequence[tuple[str, bool]] = (
     ("botocore/data/*/*", False),
     ("boto3/data/*", False),  # of resources; the functions use clients
     ("boto3/examples/*", False),
+    ("aiohttp/web*.py", False),  # its server
+    ("aiohttp/worker.py", False),
+    ("aiohttp/pytest_plugin.py", False),
+    ("aiohttp/test_utils.py", False),
+    ("aws_xray_sdk/ext/*", False),  # of libraries that it would patch
+    ("backports/zstd/_cffi/*", False),  # PyPy's
+    ("backports/zstd/tarfile.py", False),
+    ("backports/zstd/zipfile/*", False),
     ("aws_lambda_powertools/event_handler/*", False),  # of HTTP APIs
     ("aws_lambda_powertools/utilities/jmespath_utils/*", True),  # the logger's
     ("aws_lambda_powertools/utilities/*/*", False),
     ("cffi/*", False),  # builds bindings; cryptography's are built, and load its library `_cffi_backend` alone
     ("pycparser/*", False),  # the same
+    ("urllib3/contrib/emscripten/*", False),  # of Python in browsers
     ("dateutil/zoneinfo/*.tar.gz", False),  # time zones by name
     ("*.dist-info/METADATA", True),  # packages read their own version here
     ("*.dist-info/licenses/*", True),
@@ -215,8 +227,7 @@ def _third_parties(wheels: Path) -> Iterator[tuple[str, bytes]]:
     for path in wheels.rglob("*"):
         name = path.relative_to(wheels).as_posix()
         if path.is_file() and _ships(name):
-            body = path.read_bytes()
-            yield name, _without_sections(body) if body.startswith(b"\x7fELF") else body
+            yield name, _shortened(name, path.read_bytes())
 
 
 def _ours(project: Path) -> Iterator[tuple[str, bytes]]:
@@ -227,6 +238,33 @@ def _ours(project: Path) -> Iterator[tuple[str, bytes]]:
 
 def _ships(name: str) -> bool:
     return next((ships for pattern, ships in SHIPS if fnmatchcase(name, pattern)), True)
+
+
+def _shortened(name: str, body: bytes) -> bytes:
+    """A file without what no function reads of it."""
+    if body.startswith(b"\x7fELF"):
+        return _without_sections(body)
+    if fnmatchcase(name, "botocore/data/*/service-2.json.gz"):
+        described = json.loads(gzip.decompress(body))
+        # botocore asks for the documentation of the client's own parameters, and only for theirs.
+        asked = {name: it for name, it in described.items() if name == "clientContextParams"}
+        described = _without_documentation(described) | asked
+        return gzip.compress(json.dumps(described, separators=(",", ":")).encode(), mtime=0)
+    if fnmatchcase(name, "*.dist-info/METADATA"):
+        fields, end, _ = body.partition(b"\n\n")  # behind them is a page for people
+        return fields + end[:1]
+    if name == "botocore/cacert.pem":
+        return b"".join(it for it in body.splitlines(keepends=True) if not it.startswith(b"#"))
+    return body
+
+
+def _without_documentation(described: Any) -> Any:
+    """A part of an API's description, without the words for people: four fifths of it."""
+    if isinstance(described, dict):
+        # A member of that name is described by an object.
+        told = {name for name, it in described.items() if name == "documentation" and isinstance(it, str)}
+        return {name: _without_documentation(it) for name, it in described.items() if name not in told}
+    return [_without_documentation(it) for it in described] if isinstance(described, list) else described
 
 
 def _without_sections(library: bytes) -> bytes:

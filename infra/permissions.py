@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from adapters.dynamodb.rows import DIRECTORY_INDEX
 
-__all__ = ["INDEXES", "PUBLISHES", "SENDS", "SOCKETS", "TABLES", "WORKS"]
+__all__ = ["INDEXES", "NAMES", "OBJECTS", "PUBLISHES", "SENDS", "SOCKETS", "STREAM", "TABLES", "WORKS"]
 
 _PURGE = {
     # Who is gone leaves all its rooms, and they are told: `AnnouncingRoster`. GetItem: a leave whose first try died.
@@ -59,6 +59,13 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "connections": _PURGE["connections"],
         "rooms": _PURGE["rooms"],
     },
+    # What rooms want to keep.
+    "archive": {"rooms": ("BatchGetItem",)},
+    "hooks": {
+        # UpdateItem: how far a receiver is, and that its hook is disabled.
+        "rooms": ("GetItem", "UpdateItem"),
+        "messages": ("Query",),
+    },
 }
 """Function → table → DynamoDB actions. A transaction needs those of its parts."""
 
@@ -68,13 +75,14 @@ INDEXES: Mapping[str, Mapping[str, Sequence[str]]] = {"message": {"rooms": (DIRE
 SENDS: Mapping[str, Sequence[str]] = {
     "connect": ("ephemeral",),
     "disconnect": ("ephemeral",),
-    "message": ("interactive", "bulk", "ephemeral"),
-    "publish": ("interactive", "bulk", "ephemeral"),
+    "message": ("interactive", "bulk", "ephemeral", "hooks"),
+    "publish": ("interactive", "bulk", "ephemeral", "hooks"),
     "tick": ("ephemeral",),
     "interactive": ("retry", "ephemeral"),
     "bulk": ("bulk", "retry", "ephemeral"),
     "retry": ("retry", "ephemeral"),
-    "ephemeral": ("ephemeral",),
+    "ephemeral": ("ephemeral", "hooks"),
+    "hooks": ("ephemeral", "hooks"),
 }
 """Function → the lanes that it sends jobs to. A worker may send to its own dead-letter queue too."""
 
@@ -94,3 +102,12 @@ SOCKETS: Mapping[str, Sequence[str]] = {
     "ephemeral": ("POST",),
 }
 """Function → what it does to open connections."""
+
+STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
+"""What the mapping that feeds `archive` does to the messages table's stream, under the function's role."""
+
+OBJECTS = ("s3:GetObject", "s3:PutObject")
+"""What `archive` does to the objects of its bucket."""
+
+NAMES = ("s3:ListBucket",)
+"""And to the bucket."""

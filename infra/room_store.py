@@ -9,7 +9,7 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
-from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
+from adapters.dynamodb import STREAM_VIEW, TTL_ATTRIBUTE, table_definitions
 from adapters.settings import table_names
 
 __all__ = ["RoomStore"]
@@ -18,14 +18,20 @@ __all__ = ["RoomStore"]
 class RoomStore(Construct):
     """`tables`: {connections, rooms, messages} → table."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, prefix: str, protect: bool) -> None:
-        """`protect`: a table outlives its stack, and refuses to be deleted."""
+    def __init__(
+        self, scope: Construct, construct_id: str, *, prefix: str, protect: bool, stream: bool = False
+    ) -> None:
+        """`protect`: a table outlives its stack, and refuses to be deleted. `stream`: the messages table tells of its
+        changes."""
         super().__init__(scope, construct_id)
         names = table_names(prefix)
         definitions = zip(names, table_definitions(names), strict=True)
-        self.tables = {it: self._table(it.title(), definition, protect) for it, definition in definitions}
+        told = {"messages"} if stream else set()
+        self.tables = {
+            it: self._table(it.title(), definition, protect, stream=it in told) for it, definition in definitions
+        }
 
-    def _table(self, name: str, definition: Mapping[str, Any], protect: bool) -> dynamodb.Table:
+    def _table(self, name: str, definition: Mapping[str, Any], protect: bool, *, stream: bool) -> dynamodb.Table:
         kinds = {it["AttributeName"]: it["AttributeType"] for it in definition["AttributeDefinitions"]}
         table = dynamodb.Table(
             self,
@@ -38,6 +44,7 @@ class RoomStore(Construct):
                 point_in_time_recovery_enabled=True
             ),
             encryption=dynamodb.TableEncryption.DEFAULT,
+            stream=dynamodb.StreamViewType(STREAM_VIEW) if stream else None,
             deletion_protection=protect,
             removal_policy=RemovalPolicy.RETAIN if protect else RemovalPolicy.DESTROY,
         )

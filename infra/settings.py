@@ -75,6 +75,18 @@ class Stage:
     """Seconds for which its sender may delete it; likewise."""
     notices: bool = True
     """Whether there is a topic that gets notices to who is away."""
+    archive: bool = False
+    """Whether what is said is archived in a bucket, for longer than the log keeps it: docs/archive.md."""
+    archive_days: int = 0
+    """After which objects of the archive are deleted, if they were not changed meanwhile. 0: never."""
+    archive_all: bool = False
+    """Whether rooms that keep what is said for less time than the stage are archived, too."""
+    archive_window: int = 60
+    """Seconds for which changes are gathered, so that fewer objects are put."""
+    archive_batch: int = 2_000
+    """Changes that end it before."""
+    hook_days: int = 3
+    """For how long a webhook's receiver may fail before the webhook is disabled."""
     publish_url: bool = False
     """A URL of the function `publish`, for servers that call no Lambda; IAM guards it."""
 
@@ -137,8 +149,12 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "max_connections_per_user": (0, 1_000),
     "max_members": (0, 1_000_000),
     "retention_days": (0, 3_660),
+    "archive_days": (0, 36_600),
+    "archive_window": (0, 300),
+    "archive_batch": (1, 10_000),
     "edit_window": (0, 366 * 86_400),
     "delete_window": (0, 366 * 86_400),
+    "hook_days": (1, 365),
     "api_memory": (128, 10_240),
     "worker_memory": (128, 10_240),
     "api_timeout": (3, 29),
@@ -252,7 +268,7 @@ def _check_identity(stage: Stage) -> None:
 
 
 def _check_quota(stage: Stage) -> None:
-    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate}
+    capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate and it.sockets}
     parts = {"inbound_rate": stage.inbound_rate, "interactive_reserve": stage.interactive_reserve, **capped}
     total = sum(parts.values())
     if total > stage.quota:

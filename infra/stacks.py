@@ -13,8 +13,10 @@ from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from adapters.s3 import bucket_name
 from adapters.settings import Settings, table_names
 from adapters.user_pool import issuer_of, jwks_url_of
+from infra.archive import ArchiveStore, Archiving
 from infra.backend import Backend
 from infra.broadcast_pipeline import BroadcastPipeline
 from infra.broadcast_queues import BroadcastQueues
@@ -39,7 +41,7 @@ def deployment(app: App, stage: Stage, bundle: Path) -> tuple[StateStack, Servic
 
 
 class StateStack(Stack):
-    """The tables, and the users. In a protected stage they outlive it."""
+    """The tables, the users and the archive. In a protected stage they outlive it."""
 
     def __init__(self, scope: Construct, name: str, stage: Stage, prefix: str) -> None:
         super().__init__(
@@ -49,7 +51,16 @@ class StateStack(Stack):
             termination_protection=stage.protect,
             synthesizer=_synthesizer(stage),
         )
-        self.store = RoomStore(self, "RoomStore", prefix=prefix, protect=stage.protect)
+        self.store = RoomStore(self, "RoomStore", prefix=prefix, protect=stage.protect, stream=stage.archive)
+        if stage.archive:
+            ArchiveStore(
+                self,
+                "Archive",
+                prefix=prefix,
+                protect=stage.protect,
+                days=stage.archive_days,
+                messages=self.store.tables["messages"],
+            )
         if stage.auth == "cognito":
             UserPool(
                 self,
@@ -80,6 +91,7 @@ class ServiceStack(Stack):
         issuer = issuer_of(pool, self.region, self.url_suffix) if pool else stage.oidc_issuer
         elsewhere = f"{stage.cognito_endpoint}/{pool}" if stage.cognito_endpoint else issuer
         jwks_url = jwks_url_of(elsewhere) if pool else ""
+        bucket = bucket_name(prefix, self.account, self.region) if stage.archive else ""
         settings = Settings(
             tables=table_names(prefix),
             queues={lane: it.queue_url for lane, it in queues.queues.items()},
@@ -100,12 +112,15 @@ class ServiceStack(Stack):
             retention_days=stage.retention_days,
             trace=stage.trace,
             edit_window=stage.edit_window,
+            hook_days=stage.hook_days,
             delete_window=stage.delete_window,
             review=stage.review,
             review_words=stage.review_words,
             review_fails=stage.review_fails,
             review_services=stage.review_services,
             topic=topic.topic_arn if topic is not None else "",
+            bucket=bucket,
+            archive_all=stage.archive_all,
             lanes=stage.lanes,
             rates=stage.rates,
         )
@@ -113,6 +128,9 @@ class ServiceStack(Stack):
         BroadcastPipeline(self, "Broadcast", functions=functions, queues=queues)
         workers = [functions.made[it] for it in stage.lanes]
         backend = Backend(self, "Backend", functions=functions)
+        archiving = (
+            Archiving(self, "Archiving", prefix=prefix, bucket=bucket, functions=functions) if stage.archive else None
+        )
         routes = WebSocketRoutes(self, "Routes", api=api, functions=functions, prefix=prefix)
         # A worker reads what the version before its own wrote, so the workers are updated before who writes jobs.
         for it in ("connect", "disconnect", "message", "publish"):
@@ -128,6 +146,7 @@ class ServiceStack(Stack):
             api_id=api.api_id,
             stage_name=stage.name,
             alarm_email=stage.alarm_email or None,
+            lost=archiving.lost if archiving else None,
         )
         outputs = {
             "WebSocketUrl": routes.stage.url,
@@ -140,6 +159,8 @@ class ServiceStack(Stack):
         }
         if topic is not None:
             outputs["NoticesTopic"] = topic.topic_arn
+        if archiving is not None:
+            outputs |= {"ArchiveBucket": bucket, "ArchiveLostQueue": archiving.lost.queue_name}
         if pool:
             outputs |= {"UserPoolId": pool, "UserPoolClientId": client}
         for output, value in outputs.items():

@@ -13,9 +13,11 @@ from aws_cdk import aws_sqs as sqs
 from adapters.observability import METRICS, NAMESPACE
 from domain.lanes import Lane
 
-__all__ = ["MINUTE", "RETRY", "Watched"]
+__all__ = ["ARCHIVE", "MINUTE", "RETRY", "Watched"]
 
 MINUTE = Duration.minutes(1)
+ARCHIVE = "archive"
+"""The function that archives, where there is one."""
 RETRY = "retry"
 """The lane of the remainders: each of its posts has failed before, so that of its shares none is alarming."""
 
@@ -32,6 +34,8 @@ class Watched:
     functions: Mapping[str, lambda_.IFunction]
     api_id: str
     stage_name: str
+    lost: sqs.IQueue | None = None
+    """What the archive lacks; None where there is no archive."""
 
     def own(
         self, name: str, statistic: str = "Sum", *, period: Duration = MINUTE, label: str | None = None, **known: str
@@ -46,6 +50,11 @@ class Watched:
             period=period,
             label=label or name,
         )
+
+    def lateness(self, label: str | None = None) -> cloudwatch.Metric:
+        """The age of the changes that reach the archive, in milliseconds."""
+        function = self.functions[ARCHIVE]
+        return function.metric("IteratorAge", period=MINUTE, statistic="Maximum", label=label)
 
     def of_api(self, name: str, *, period: Duration = MINUTE) -> cloudwatch.Metric:
         """A metric of API Gateway's for a WebSocket API."""

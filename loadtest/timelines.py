@@ -17,7 +17,13 @@ PANEL, GAP = 170, 34
 """Pixels of one panel, and of what is between two."""
 MINUTES_FROM = 900
 """Seconds from which the time axis counts in minutes."""
-LANE_COLOURS = {"interactive": "--accent", "bulk": "--second", "retry": "--bad", "ephemeral": "--faint"}
+LANE_COLOURS = {
+    "interactive": "--accent",
+    "bulk": "--second",
+    "retry": "--bad",
+    "ephemeral": "--faint",
+    "hooks": "--faint",
+}
 
 
 @dataclass(frozen=True, slots=True)

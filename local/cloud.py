@@ -1,4 +1,4 @@
-"""DynamoDB, SQS and SNS on this machine: the ministack emulator in a process of its own, on a free loopback port.
+"""DynamoDB, SQS, SNS, on demand S3: the ministack emulator in a process of its own, on a free loopback port.
 
 It lives in an environment of its own, because it pins another botocore. What it holds is kept in the state folder: read
 when it starts, written when it stops, which it does by itself when this process is gone. A kill -9 of the emulator
@@ -23,7 +23,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from adapters.aws import error_code
-from adapters.dynamodb import TTL_ATTRIBUTE, table_definitions
+from adapters.dynamodb import STREAM_VIEW, TTL_ATTRIBUTE, table_definitions
 from adapters.settings import table_names
 from adapters.sns import topic_name
 from adapters.sqs import queue_definition
@@ -36,14 +36,19 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
     from types_aiobotocore_sqs.literals import QueueAttributeNameType
 
-__all__ = ["ACCOUNT", "CREDENTIALS", "REGION", "Cloud", "CloudError", "Depth", "Queues", "launch"]
+__all__ = ["ACCOUNT", "ARCHIVE_SERVICES", "CREDENTIALS", "REGION", "Cloud", "CloudError", "Depth", "Queues", "launch"]
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "twin", "AWS_SECRET_ACCESS_KEY": "twin"}
 """The emulator takes any."""
 
+ARCHIVE_SERVICES = ("s3", "dynamodbstreams")
+"""What an archive needs beyond the others."""
+
 LAUNCHER = Path(__file__).with_name("cloud_launcher.py")
+STORED = "stored"
+"""The folder below the state's in which the launcher has the emulator keep what it holds."""
 START_SECONDS = 60.0
 """A start takes 0.5 s on an idle machine."""
 KNOCK_SECONDS = 5.0
@@ -123,6 +128,10 @@ class Cloud:
     sqs: SQSClient
     dynamodb: DynamoDBClient
     sns: Any
+    s3: Any
+    """There if it is among `services`, as the next."""
+    streams: Any
+    """Of tables."""
 
     def __init__(
         self,
@@ -145,7 +154,7 @@ class Cloud:
         self._running = running
         self._reset = reset
         self._python = python
-        self._services = ",".join(("dynamodb", "sqs", "sns", *services))
+        self._services = ("dynamodb", "sqs", "sns", *services)
         self._open = AsyncExitStack()
         self._queues = Queues()
 
@@ -211,6 +220,20 @@ class Cloud:
         made: dict[str, str] = await self.sns.create_topic(Name=topic_name(prefix))
         return made["TopicArn"]
 
+    async def create_bucket(self, name: str) -> None:
+        """Make a bucket if it is missing."""
+        await self.s3.create_bucket(Bucket=name)  # of one's own it is no error that it is there: us-east-1
+
+    async def open_stream(self, table: str) -> str:
+        """Have a table tell its changes in a stream from now on, if it does not yet; the stream's ARN."""
+        described = (await self.dynamodb.describe_table(TableName=table))["Table"]
+        if not described.get("StreamSpecification", {}).get("StreamEnabled"):
+            answer = await self.dynamodb.update_table(
+                TableName=table, StreamSpecification={"StreamEnabled": True, "StreamViewType": STREAM_VIEW}
+            )
+            described = answer["TableDescription"]
+        return described["LatestStreamArn"]
+
     async def queue_depths(self) -> dict[str, Depth]:
         """Lane → its depth, for the queues made by `create_queues`."""
 
@@ -228,7 +251,9 @@ class Cloud:
     async def _launch(self) -> str:
         """The endpoint of an emulator of our own."""
         reset = ["--reset"] if self._reset else []
-        environ = {"PERSIST_STATE": "1", "SERVICES": self._services}
+        environ = {"PERSIST_STATE": "1", "SERVICES": ",".join(self._services)}
+        if "s3" in self._services:
+            environ |= {"S3_PERSIST": "1", "S3_DATA_DIR": str(self._state / STORED / "s3-objects")}
         port = await self._open.enter_async_context(launch(self._state, *reset, environ=environ, python=self._python))
         return f"http://127.0.0.1:{port}"
 
@@ -248,6 +273,14 @@ class Cloud:
         self.sns = await self._open.enter_async_context(
             session.client("sns", endpoint_url=self.endpoint, config=config)
         )
+        if "s3" in self._services:
+            self.s3 = await self._open.enter_async_context(
+                session.client("s3", endpoint_url=self.endpoint, config=config)
+            )
+        if "dynamodbstreams" in self._services:
+            self.streams = await self._open.enter_async_context(
+                session.client("dynamodbstreams", endpoint_url=self.endpoint, config=config)
+            )
 
     async def _create_queue(self, name: str, attributes: dict[str, str]) -> str:
         # CreateQueue refuses a queue that exists with other attributes; only its kind can't be set later.

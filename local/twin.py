@@ -5,7 +5,8 @@ sockets ── Gateway ── authorizer, connect, disconnect, message, publish 
 @connections, │                        Cloud
       Invoke  │
               ├── a function per lane ◄── EventSource
-              └── tick ◄── Schedule, once a minute
+              ├── tick ◄── Schedule, once a minute
+              └── archive ◄── StreamSource, on demand
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from adapters.s3 import bucket_name
 from adapters.settings import Settings
 from domain.lanes import LANES, Lane, check_lane
 from domain.rates import RATES, Rate
 from local.access import Access
-from local.cloud import REGION, Cloud, Queues
+from local.cloud import ACCOUNT, ARCHIVE_SERVICES, REGION, Cloud, Queues
 from local.event_source import EventSource
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
 from local.nursery import Nursery
 from local.schedule import Schedule
+from local.stream_source import StreamSource, StreamTally
 from local.units import sum_units
 from local.user_pool import UserPool, open_user_pool
 
@@ -48,11 +51,22 @@ TICK = "tick"
 TICK_TIMEOUT = 60.0
 """Seconds."""
 WORKER = "pipeline.worker:handler"
-NICENESS = {"bulk": 15}
+ARCHIVE = "archive"
+"""The function that archives. It starts with the first change."""
+ARCHIVE_HANDLER = "pipeline.archive:handler"
+ARCHIVE_TIMEOUT = 120.0
+"""Seconds."""
+ARCHIVE_BATCH = 2_000
+"""Changes in a batch of it at most."""
+ARCHIVE_WINDOW = 5.0
+"""Seconds for which a batch is gathered: less than on AWS, since nobody pays for its puts, and people watch."""
+NICENESS = {"bulk": 15, "hooks": 15}
 """Lane → its workers' niceness. On AWS each environment has a processor of its own; here they share a few, and the
-kernel would give a large room's workers what all small rooms together need."""
+kernel would give a large room's workers what all small rooms together need, and those of hooks what their rooms do."""
 PROJECT = Path(__file__).resolve().parents[1]
 """Where an operator's `hooks/` are."""
+HOOK_NETWORKS = ("127.0.0.0/8", "::1/128")
+"""Where the receivers of a twin's hooks may be, beside the public internet: on this machine, which on AWS none may."""
 PREFIX = "roomcast"
 """Of the names of tables and queues."""
 STAGE = "dev"
@@ -85,6 +99,8 @@ class Twin:
         review: str = "",
         review_words: str = "",
         review_fails: str = "closed",
+        archive: bool = False,
+        archive_window: float = ARCHIVE_WINDOW,
     ) -> None:
         """`state`: the folder for what is stored and for logs; `reset` forgets what is stored. May raise `BadSetting`.
 
@@ -96,7 +112,8 @@ class Twin:
         `shard_limit`: members of a shard. `emulator`: the endpoint of one that runs already, which keeps what is stored
         and goes on when the twin ends, however that ends; without it the twin has one of its own.
         `rates`: how often a client may ask. `review`, `review_words`, `review_fails`: as in `adapters/settings.py`; the
-        functions find modules in the project's folder, as `hooks/`.
+        functions find modules in the project's folder, as `hooks/`. `archive`: whether what is said is archived, in
+        batches that are gathered for `archive_window` seconds.
         """
         self.lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
@@ -112,7 +129,10 @@ class Twin:
         self._ws_port = ws_port if ws_port is not None else port and port + 1
         self._access = access or Access()
         self._users: UserPool | None = None
-        services = ("cognito-idp",) if self._access.auth == "cognito" else ()
+        services = [
+            *(ARCHIVE_SERVICES if archive else ()),
+            *(["cognito-idp"] if self._access.auth == "cognito" else ()),
+        ]
         self.cloud = Cloud(state, reset=reset, running=emulator, services=services)
         self._post_latency = post_latency
         self._lose_disconnects = lose_disconnects
@@ -123,8 +143,11 @@ class Twin:
         self._review = review
         self._review_words = review_words
         self._review_fails = review_fails
+        self._bucket = bucket_name(PREFIX, ACCOUNT, REGION) if archive else ""
+        self._archive_window = archive_window
         self._queues = Queues()
         self._topic = ""
+        self._stream: StreamSource | None = None
         self._nursery: Nursery | None = None
         self._started = AsyncExitStack()
         self._ending = asyncio.Lock()
@@ -173,6 +196,11 @@ class Twin:
             "region": REGION,
         }
 
+    @property
+    def archiving(self) -> StreamTally | None:
+        """What was handed to the archive; None where there is none."""
+        return self._stream.tally if self._stream else None
+
     async def status(self) -> dict[str, Any]:
         """What the twin is doing, ready for JSON: `GET /twin` answers it on both ports."""
         depths = await self.cloud.queue_depths()
@@ -210,6 +238,7 @@ class Twin:
             "users": {"pool": self._users.pool, "client": self._users.client} if self._users else None,
             "queue_urls": {"lanes": self._queues.urls, "dead": self._queues.dead},
             "topic": self._topic,
+            "archive": {"bucket": self._bucket, **asdict(self._stream.tally)} if self._stream else None,
         }
 
     # ---- private
@@ -240,10 +269,14 @@ class Twin:
             review_words=self._review_words,
             review_fails=self._review_fails,
             topic=self._topic,
+            bucket=self._bucket,
+            hook_networks=HOOK_NETWORKS,
         )
         self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)
-        warm = [it.warm() for it in self.functions.values() if it.name not in {TICK, PUBLISH}]
+        if self._bucket:  # before the gateway, so that it ends after it: with nothing more to come
+            await self._start_archiving(settings.tables["messages"])
+        warm = [it.warm() for it in self.functions.values() if it.name not in {TICK, PUBLISH, ARCHIVE}]
         for outcome in await asyncio.gather(*warm, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -271,6 +304,19 @@ class Twin:
         schedule = Schedule(f"{PREFIX}-{TICK}", self.functions[TICK])
         schedule.start()
         self._started.push_async_callback(schedule.stop)
+
+    async def _start_archiving(self, table: str) -> None:
+        await self.cloud.create_bucket(self._bucket)
+        arn = await self.cloud.open_stream(table)
+        self._stream = StreamSource(
+            arn,
+            self.functions[ARCHIVE],
+            self.cloud.streams,
+            batch_size=ARCHIVE_BATCH,
+            window=self._archive_window,
+        )
+        self._stream.start()
+        self._started.push_async_callback(self._stream.stop)
 
     async def _identity_settings(self) -> dict[str, Any]:
         access = self._access
@@ -311,6 +357,8 @@ class Twin:
         for name, environments in API_FUNCTIONS.items():
             add(name, f"services.{name}:handler", settings, API_TIMEOUT, environments)
         add(TICK, f"services.{TICK}:handler", settings, TICK_TIMEOUT, 1)
+        if self._bucket:
+            add(ARCHIVE, ARCHIVE_HANDLER, settings, ARCHIVE_TIMEOUT, 1)
         for name, lane in self.lanes.items():
             add(name, WORKER, replace(settings, lane=name), lane.timeout, lane.max_concurrency, NICENESS.get(name, 0))
 

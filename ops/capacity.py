@@ -133,6 +133,8 @@ class Forecast:
                     f"{load.unpacked:,.0f} posts/s with one entry a frame; it makes {min(load.posts, load.limit):,.0f}"
                 )
                 asks.append(Ask(f"setting lane.{lane.name}.max_concurrency", lane.max_concurrency, workers, why))
+            if not lane.sockets:
+                continue
             # The lane without a cap has a reserve.
             unpacked = load.unpacked if load is not None else 0.0
             quota += lane.post_rate * workers or max(INTERACTIVE_RESERVE, unpacked)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import UNSET
@@ -65,7 +66,9 @@ ANSWER_WITHIN = 10.0
 IDLE_AFTER = 300.0
 """Seconds without a line after which who sits at a terminal is away."""
 HISTORY = 20
-"""Entries that /history and /inbox show."""
+"""Entries that /history and /inbox show, and messages that /search does."""
+SEARCH_PAGES = 20
+"""Pages that one /search asks for: some 30,000 entries, which an answer has time for."""
 MARK_EVERY = 1.0
 """Seconds between two times that the service is told what has been read."""
 HELP = """\
@@ -77,6 +80,7 @@ TEXT or /chat TEXT  say it in the room you are in; @USER tells them of it if the
 /join ROOM          go to a room, and follow it from now on
 /leave              follow the room you are in no longer
 /history [N]        show its last messages
+/search WORDS       show the newest messages with all of WORDS; /search alone goes on from there
 /reply SEQ TEXT     answer a message; SEQ is the number that /history shows
 /edit SEQ TEXT      let a message of yours say something else
 /delete SEQ         take a message of yours away, or as a moderator anybody's
@@ -125,6 +129,8 @@ class _Terminal:
         self._shown: dict[str, int] = {}
         """Room → the seq up to which it was shown since the service was told."""
         self._shows = asyncio.Event()
+        self._search: _Search | None = None
+        """What /search alone goes on with."""
         self._unseen = 0
         """Private messages from before, which only /inbox shows: until then the inbox is not marked."""
         self._statuses: dict[str, UserStatus] = {}
@@ -262,6 +268,28 @@ class _Terminal:
         page = await self._page("/history", self._room, count)
         if page is not None and not page.events:
             _show(f"* nothing has been said in {self._room} yet")
+
+    async def _look(self, words: str) -> None:
+        if self._room is None:
+            _show(NO_ROOM)
+            return
+        search = _Search(self._room, words, None) if words else self._search
+        if search is None:
+            _show("! for what? /search WORDS")
+            return
+        found, cursor = 0, search.cursor
+        for _ in range(SEARCH_PAGES):
+            page = await self._me.search_page(search.room, search.words, cursor=cursor, limit=HISTORY - found)
+            for it in page.messages:
+                _show(
+                    f"{it.seq:>5}  {_at(it)}  {self._whispered(it) if isinstance(it, PrivateMessage) else _shown(it)}"
+                )
+            found, cursor = found + len(page.messages), page.next
+            self._search = None if cursor is None else _Search(search.room, search.words, cursor)
+            if cursor is None or found >= HISTORY:
+                break
+        so_far = "that is all" if cursor is None else f"/search alone looks further back, below {cursor}"
+        _show(f"* {found or 'no'} message{'s' * (found != 1)} with “{search.words}” in {search.room}; {so_far}")
 
     async def _inbox(self, count: str) -> None:
         page = await self._page("/inbox", f"inbox#{self._user}", count)
@@ -491,6 +519,19 @@ class _About:
     rest: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    room: str
+    words: str
+    cursor: int | None
+    """Below which seq it goes on; None: from the newest message."""
+
+
+def _at(message: Message) -> str:
+    """When it was said, by this machine's clock and place."""
+    return f"{datetime.fromtimestamp(message.sent_at / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"
+
+
 def _mentioned(text: str) -> list[str]:
     """The user ids behind an `@` that begins a word; the first twenty."""
     found = (it.rstrip(".:-") for it in re.findall(r"(?<!\S)@([A-Za-z0-9_.:-]{1,64})(?![A-Za-z0-9_.:-])", text))
@@ -547,6 +588,7 @@ _COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/join": _Terminal._join,
     "/leave": _Terminal._leave,
     "/history": _Terminal._history,
+    "/search": _Terminal._look,
     "/reply": _Terminal._reply,
     "/edit": _Terminal._edit,
     "/delete": _Terminal._delete,

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from domain.errors import NewerVersion, UnreadableJob
-from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Presences, Remainder, Stats, parse_job
+from domain.fanout import Absent, Arrived, Doorbell, HookBell, Job, Notice, Plan, Presences, Remainder, Stats, parse_job
 from domain.lanes import Lane
 from ops.stage import Deployment
 
@@ -92,7 +92,7 @@ def posts_of(job: Job, shard_limit: int, now: int) -> int:
             return len(job.connections)
         case Arrived() | Notice() | Stats() | Presences() if job.not_after < now:  # its worker drops it
             return 0
-        case Absent():  # tells who has no connection
+        case Absent() | HookBell():  # tells who has no connection
             return 0
         case Plan():
             return job.shards * shard_limit

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from domain.errors import BadSetting
-from ops import user
+from ops import archive as archive_commands
+from ops import user, webhook
 
 __all__ = ["app", "main"]
 
@@ -19,7 +20,9 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
+app.add_typer(archive_commands.app)
 app.add_typer(user.app)
+app.add_typer(webhook.app)
 
 
 @app.command(epilog="Example: roomcast up --port 9000 --lane interactive.batch_size=5")
@@ -63,6 +66,7 @@ def up(
     rate: Annotated[float, typer.Option(min=1, help="Requests a second that the gateway takes.")] = 10_000,
     burst: Annotated[float, typer.Option(min=1, help="Requests that it takes at once.")] = 5_000,
     reset: Annotated[bool, typer.Option("--reset", help="Forget what is stored.")] = False,
+    archive: Annotated[bool, typer.Option("--archive", help="Archive what is said: `roomcast archive cat`.")] = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
@@ -82,6 +86,7 @@ def up(
         rate=rate,
         burst=burst,
         reset=reset,
+        archive=archive,
         until_eof=until_eof,
     )
 
@@ -307,6 +312,44 @@ def close(
     from ops.backend import close_user
 
     close_user(user, url=url, stage=stage, region=region, profile=profile, as_json=json)
+
+
+@app.command(epilog="Example: roomcast forget mallory --stage dev --dry-run")
+def forget(
+    user: Annotated[str, typer.Argument(help="Whose messages become tombstones, and of whom nothing else is left.")],
+    keep_bans: Annotated[
+        bool, typer.Option("--keep-bans", help="Leave bans that are in force where they are, with the user's id.")
+    ] = False,
+    read_units: Annotated[
+        float | None, typer.Option(help="Read units a second, at most about; without it: 1,000.")
+    ] = None,
+    write_units: Annotated[float | None, typer.Option(help="Write units a second, likewise; without it: 500.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is.")] = False,
+    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
+    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes or --dry-run.")] = False,
+) -> None:
+    """Forget a user, in the log and the archive. It reads whole tables. Killed at any moment, a second run goes on."""
+    from ops.forget import forget as forget_user
+
+    raise typer.Exit(
+        forget_user(
+            user,
+            url=url,
+            stage=stage,
+            region=region,
+            profile=profile,
+            keep_bans=keep_bans,
+            read_units=read_units,
+            write_units=write_units,
+            yes=yes,
+            dry_run=dry_run,
+            as_json=json,
+        )
+    )
 
 
 @app.command(epilog="Example: roomcast tune --objective p99=150 --clients 300 --rate 15 --seed 1")

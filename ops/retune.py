@@ -28,6 +28,8 @@ LANES_VARIABLE = "ROOMCAST_LANES"
 SETTLE_SECONDS = 120.0
 """How long Lambda may take to carry out a change; mostly a few seconds."""
 POLL = 1.0
+_OPTIONAL = frozenset({"archive"})
+"""Functions that a stage need not have."""
 
 
 class SourceMapping(Struct, frozen=True, kw_only=True):
@@ -66,18 +68,25 @@ def read(deployment: Deployment) -> Tuning:
         client = deployment.client("lambda")
         for name in TABLES:
             function = f"{deployment.prefix}-{name}"
-            functions[function] = _variables(client.get_function_configuration(FunctionName=function))[LANES_VARIABLE]
+            try:
+                found = client.get_function_configuration(FunctionName=function)
+            except client.exceptions.ResourceNotFoundException:
+                if name in _OPTIONAL:
+                    continue
+                raise
+            functions[function] = _variables(found)[LANES_VARIABLE]
         for lane in deployment.lanes:
-            found = client.list_event_source_mappings(FunctionName=f"{deployment.prefix}-{lane}")["EventSourceMappings"]
-            if len(found) != 1:
+            listed = client.list_event_source_mappings(FunctionName=f"{deployment.prefix}-{lane}")
+            its = listed["EventSourceMappings"]
+            if len(its) != 1:
                 raise StageError(
-                    f"{deployment}: {deployment.prefix}-{lane} has {len(found)} mappings, and should have one"
+                    f"{deployment}: {deployment.prefix}-{lane} has {len(its)} mappings, and should have one"
                 )
             mappings[lane] = SourceMapping(
-                uuid=found[0]["UUID"],
-                batch_size=found[0]["BatchSize"],
-                window=found[0].get("MaximumBatchingWindowInSeconds", 0),
-                max_concurrency=found[0].get("ScalingConfig", {}).get("MaximumConcurrency", 0),
+                uuid=its[0]["UUID"],
+                batch_size=its[0]["BatchSize"],
+                window=its[0].get("MaximumBatchingWindowInSeconds", 0),
+                max_concurrency=its[0].get("ScalingConfig", {}).get("MaximumConcurrency", 0),
             )
     return Tuning(stage=deployment.name, region=deployment.region, mappings=mappings, functions=functions)
 

@@ -1,18 +1,20 @@
 """Where an operator's command works: a twin on this machine, or a stage on AWS.
 
-boto3 on purpose: such a command does one thing after the other.
+boto3 on purpose: such a command does one thing after the other. `open_client` is for those that don't.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aioboto3
 import boto3
 import msgspec
+from aiobotocore.config import AioConfig
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -76,8 +78,12 @@ class Deployment:
     """The id of its Cognito pool; empty where its users are known otherwise."""
     user_pool_client: str = ""
     """The id of the pool's app client."""
+    bucket: str = ""
+    """Of its archive; empty where there is none."""
     client: Callable[[str], Client]
     """The boto3 client of a service, by its name. Its calls belong within `answered`."""
+    open_client: Callable[[str], AbstractAsyncContextManager[Any]]
+    """The same of aioboto3, for what does much at once: `async with deployment.open_client("s3") as s3`."""
 
     def __str__(self) -> str:
         return f"the twin at {self.name}" if self.twin else f"the stage {self.name} in {self.region}"
@@ -114,6 +120,15 @@ def find_twin(url: str) -> Deployment:
             config=_CONFIG,
         )
 
+    def open_client(service: str) -> AbstractAsyncContextManager[Any]:
+        session: Any = aioboto3.Session(
+            region_name=region,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+        opened: AbstractAsyncContextManager[Any] = session.client(service, endpoint_url=cloud, config=_OPEN_CONFIG)
+        return opened
+
     return Deployment(
         name=url,
         twin=True,
@@ -126,7 +141,9 @@ def find_twin(url: str) -> Deployment:
         shard_limit=int(raw["settings"]["shard_limit"]),
         user_pool=(raw.get("users") or {}).get("pool", ""),
         user_pool_client=(raw.get("users") or {}).get("client", ""),
+        bucket=(raw.get("archive") or {}).get("bucket", ""),
         client=client,
+        open_client=open_client,
     )
 
 
@@ -150,6 +167,11 @@ def find_stage(name: str, *, region: str | None = None, profile: str | None = No
         def client(service: str) -> Client:
             return session.client(service, config=_CONFIG)
 
+        def open_client(service: str) -> AbstractAsyncContextManager[Any]:
+            same: Any = aioboto3.Session(region_name=session.region_name, profile_name=profile)
+            opened: AbstractAsyncContextManager[Any] = same.client(service, config=_OPEN_CONFIG)
+            return opened
+
         place = f"{name} in {session.region_name}"
         stack = _stack(client("cloudformation"), f"{prefix}-service", place)
         # They hold what the stage was deployed with: its lanes' settings, and the queues' URLs.
@@ -170,7 +192,9 @@ def find_stage(name: str, *, region: str | None = None, profile: str | None = No
         shard_limit=settings.shard_limit,
         user_pool=stack.get("UserPoolId", ""),
         user_pool_client=stack.get("UserPoolClientId", ""),
+        bucket=settings.bucket,
         client=client,
+        open_client=open_client,
     )
 
 
@@ -196,6 +220,9 @@ def answered(what: str) -> Iterator[None]:
 # ---- private
 
 _CONFIG = Config(connect_timeout=3, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3})
+_OPEN_CONFIG = AioConfig(
+    connect_timeout=3, read_timeout=30, max_pool_connections=32, retries={"mode": "standard", "total_max_attempts": 3}
+)
 _NOT_ACCEPTED = {
     "ExpiredToken",
     "ExpiredTokenException",

@@ -42,6 +42,7 @@ def serve(
     rate: float,
     burst: float,
     reset: bool,
+    archive: bool = False,
     until_eof: bool = False,
 ) -> None:
     """Run the twin until SIGINT, SIGTERM, or (`until_eof`) the end of standard input. Raises `BadSetting`."""
@@ -67,6 +68,7 @@ def serve(
             review=review,
             review_words=review_words,
             review_fails=review_fails,
+            archive=archive,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(twin, as_json=as_json, until_eof=until_eof))

@@ -10,13 +10,28 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from domain.errors import NewerVersion, Unavailable, UnreadableJob
-from domain.fanout import Absent, Arrived, Doorbell, Job, Notice, Plan, Presences, Remainder, Stats, parse_job, planned
+from domain.fanout import (
+    HOOKS_LANE,
+    Absent,
+    Arrived,
+    Doorbell,
+    HookBell,
+    Job,
+    Notice,
+    Plan,
+    Presences,
+    Remainder,
+    Stats,
+    parse_job,
+    planned,
+)
 from domain.lanes import Lane
 from domain.ports import BroadcastQueue, Connections, Ports
 from domain.rooms import ShardKey
 from pipeline.absent import Notifier
 from pipeline.broadcast import Broadcast
 from pipeline.ephemeral import Announcer
+from pipeline.hooks import Teller
 from pipeline.known import KnownMembers
 from pipeline.pacing import Pace
 from pipeline.posting import Poster, TimeLeft
@@ -71,6 +86,9 @@ class Worker:
         self.lags = self._broadcast.lags
         self._announcer = Announcer(ports, poster)
         self._notifier = Notifier(ports, self.counts)
+        self._teller = Teller(ports, lane, self.counts)
+        self.disabled = self._teller.disabled
+        """Hooks that were disabled, by key, and why."""
 
     async def work(self, records: Sequence[Record], time_left: TimeLeft) -> Worked:
         """Work a batch: its groups side by side, the jobs of a group together.
@@ -93,6 +111,7 @@ class Worker:
         try:
             shards: dict[ShardKey, list[tuple[Record, Doorbell]]] = {}
             plans: dict[str, Plan] = {}
+            bells: dict[str, HookBell] = {}
             for record in records:
                 try:
                     job = await self._read(record, worked)
@@ -105,6 +124,9 @@ class Worker:
                 if isinstance(job, Plan):
                     plans[record.id] = job
                     continue
+                if isinstance(job, HookBell) and self._lane.name == HOOKS_LANE:
+                    bells[record.id] = job
+                    continue
                 if job is not None:
                     await self._do(job, time_left)
                 del unserved[record.id]
@@ -112,16 +134,11 @@ class Worker:
                 # A doorbell is for all that came before it, too, and the shards of a room only grow in number.
                 await self._queue.ring(self._lane.name, planned(max(plans.values(), key=lambda it: it.seq)))
                 unserved = {it: record for it, record in unserved.items() if it not in plans}
+            if bells:
+                await self._teller.tell(list(bells.values()), time_left)
+                unserved = {it: record for it, record in unserved.items() if it not in bells}
             for key, rung in shards.items():
-                rings = {
-                    job.seq: {"storedAt": job.stored_at, "rungAt": record.sent_at}
-                    for record, job in rung
-                    if job.stored_at is not UNSET
-                }
-                reached = await self._broadcast.serve(key, [job.seq for _, job in rung], time_left, rings)
-                for record, job in rung:
-                    if job.seq <= reached:
-                        del unserved[record.id]
+                await self._serve(key, rung, unserved, time_left)
         except Exception as error:  # whatever it was: these jobs are not done, and the other groups go on
             worked.causes.append(error)
         for record in unserved.values():
@@ -130,6 +147,20 @@ class Worker:
             pause = min(2 ** (record.receives - 1), round(self._lane.visibility))
             with contextlib.suppress(Unavailable):
                 await self._queue.hide(self._lane.name, record.receipt, pause)
+
+    async def _serve(
+        self, key: ShardKey, rung: Sequence[tuple[Record, Doorbell]], unserved: dict[str, Record], time_left: TimeLeft
+    ) -> None:
+        """Serve a shard, and take from `unserved` whose doorbells are answered by that."""
+        rings = {
+            job.seq: {"storedAt": job.stored_at, "rungAt": record.sent_at}
+            for record, job in rung
+            if job.stored_at is not UNSET
+        }
+        reached = await self._broadcast.serve(key, [job.seq for _, job in rung], time_left, rings)
+        for record, job in rung:
+            if job.seq <= reached:
+                del unserved[record.id]
 
     async def _do(self, job: Job, time_left: TimeLeft) -> None:
         match job:
@@ -143,6 +174,8 @@ class Worker:
                 await self._announcer.count(job, time_left)
             case Absent():
                 await self._notifier.tell(job)
+            case HookBell():
+                await self._queue.ring(HOOKS_LANE, [job])
             case Presences():
                 await self._announcer.tell_presence(job, time_left)
 

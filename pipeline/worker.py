@@ -45,19 +45,21 @@ async def _respond(environment: Runtime, event: Mapping[str, Any], time_left: Ti
     worked = await worker.work([read_record(it) for it in event["Records"]], time_left)
     for record, reason in worked.buried:
         logger.error("unreadable job moved to the dead-letter queue", message_id=record.id, cause=str(reason))
+    for hook, why in worker.disabled:
+        logger.warning("hook disabled", hook=hook, cause=why)
     for cause in worked.causes:
         if isinstance(cause, RoomcastError):  # foreseen, and its words say it all
             logger.warning("jobs will be tried again", cause=f"{type(cause).__name__}: {cause}")
         else:
             logger.error("jobs will be tried again", exc_info=cause)
-    _report(lane.name, worker, worked)
+    _report(lane, worker, worked)
     return worked
 
 
-def _report(lane: str, worker: Worker, worked: Worked) -> None:
-    metrics.add_dimension("lane", lane)
+def _report(lane: Lane, worker: Worker, worked: Worked) -> None:
+    metrics.add_dimension("lane", lane.name)
     counts = worker.counts + Counter(JobsFailed=len(worked.failed), JobsBuried=len(worked.buried))  # without zeros
-    for name in _ALWAYS.union(counts):
+    for name in counts.keys() | (_ALWAYS if lane.sockets else ()):
         emit(name, counts[name])
     emit("AcceptToLastPost", *worker.lags)
 

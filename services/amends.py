@@ -236,4 +236,4 @@ def _draft(request: About, appends: Sequence[Append], sender: Sender) -> Draft:
 def _unchanged(request: About, room: Room, sender: Sender) -> Draft:
     """Nothing is to be stored. But whoever made it so may have died before it was told of: the head is rung again."""
     ack = Ack(client_id=request.client_id, room_id=room.room, epoch=room.epoch, seq=room.head)
-    return Draft([], sender, ack, rings=[Ring(room.room, room.epoch, room.shards, room.head)])
+    return Draft([], sender, ack, rings=[Ring(room.room, room.epoch, room.shards, room.head, room.hooks)])

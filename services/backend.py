@@ -7,7 +7,20 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from domain.backend import Close, Failure, Members, Page, Publish, read_action, sender_of
+from domain.backend import (
+    AddWebhook,
+    Close,
+    EnableWebhook,
+    Failure,
+    ListWebhooks,
+    Members,
+    Page,
+    Publish,
+    RemoveWebhook,
+    RotateWebhook,
+    read_action,
+    sender_of,
+)
 from domain.errors import Refused, Unavailable
 from domain.events import Ack
 from domain.ports import Connections, Ports
@@ -19,6 +32,7 @@ from services.listing import page_of_members
 from services.notices import announcement_of
 from services.private import is_online
 from services.sending import Draft, commit, new_message_id, refuse_large, reviewed
+from services.webhooks import add_webhook, enable_webhook, list_webhooks, remove_webhook, rotate_webhook
 
 __all__ = ["answer"]
 
@@ -36,6 +50,16 @@ async def answer(ports: Ports, connections: Connections, request: Any, request_i
                 result = await _list(ports, action)
             case Close():
                 result = {"closed": await evict(ports, connections, action.user_id)}
+            case AddWebhook():
+                result = await add_webhook(ports, action)
+            case ListWebhooks():
+                result = await list_webhooks(ports, action)
+            case RemoveWebhook():
+                result = await remove_webhook(ports, action)
+            case EnableWebhook():
+                result = await enable_webhook(ports, action)
+            case RotateWebhook():
+                result = await rotate_webhook(ports, action)
     except Refused as error:
         result = {"error": Failure(error.code, error.message, error.retry_after)}
     except Unavailable:

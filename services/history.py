@@ -17,7 +17,7 @@ from domain.rooms import Entry, Room, audited, check_may_act, is_audit
 from services.caller import Caller
 from services.outsiders import outsider
 
-__all__ = ["PAGE_BYTES", "fitting", "kept", "read_history"]
+__all__ = ["PAGE_BYTES", "fitting", "kept", "read_history", "room_to_read"]
 
 PAGE_BYTES = FRAME_LIMIT - 768
 """Bytes of entries in one reply: a frame less what stands around them."""
@@ -27,7 +27,7 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
     """A page of the log, cut at an entry so that the reply fits into a frame."""
     if request.before is not None and request.after is not None:
         raise Refused("BAD_REQUEST", "`before` and `after` exclude each other; give one of them")
-    room = await (_audit if is_audit(request.room_id) else _own)(ports, caller, request.room_id)
+    room = await room_to_read(ports, caller, request.room_id)
     following: int | UnsetType
     if request.thread is not None:
         events, following = await _thread(ports, room, request, request.thread)
@@ -53,6 +53,11 @@ async def read_history(ports: Ports, caller: Caller, request: HistoryRequest) ->
         next=following,
     )
     return encode_event(page)
+
+
+async def room_to_read(ports: Ports, caller: Caller, room_id: str) -> Room:
+    """A room whose log the caller may read, or `Refused`."""
+    return await (_audit if is_audit(room_id) else _own)(ports, caller, room_id)
 
 
 def kept(ports: Ports, room: Room, entries: Sequence[Entry]) -> list[Entry]:

@@ -25,6 +25,7 @@ from domain.requests import (
     React,
     Reauth,
     Request,
+    Search,
     SendPrivateMessage,
     SetNotices,
     SetPresence,
@@ -45,6 +46,7 @@ from services.presence import set_presence
 from services.private import send_private_message
 from services.reauth import check_token, reauthenticate
 from services.rooms import create_room, delete_room, update_room
+from services.search import search_messages
 from services.sessions import join_room, leave_room
 from services.signs import answer_ping, tell_typing
 
@@ -82,6 +84,7 @@ USE_CASES: Mapping[type[Request], UseCase] = {
     MarkRead: mark_read,
     SetNotices: set_notices,
     SetPresence: set_presence,
+    Search: search_messages,
 }
 """What carries out each request of the wire's table; those of moderators are in `ACTS`."""
 

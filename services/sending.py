@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from domain.errors import Conflict, Refused, Unavailable
 from domain.events import Event, encode_event
-from domain.fanout import Doorbell, Plan, absent, encode_entry, jobs_for, lane_of
+from domain.fanout import HOOKS_LANE, Doorbell, Plan, absent, bells_for, encode_entry, jobs_for, lane_of
 from domain.notices import Announcement
 from domain.ports import Ports
 from domain.protocol import FRAME_LIMIT, MESSAGE_LIMIT
@@ -121,6 +121,9 @@ async def _ring(ports: Ports, rings: Sequence[Ring], stored_at: int | UnsetType 
         jobs.setdefault(lane_of(it.shards), []).extend(jobs_for(it, stored_at))
     for lane, rung in jobs.items():
         await ports.queue.ring(lane, rung)
+    # Behind the members' doorbells, and only where a room has hooks.
+    if bells := bells_for(rings):
+        await ports.queue.ring(HOOKS_LANE, bells)
 
 
 def _kept(append: Append, rules: Rules, now: int) -> Append:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from moto.server import ThreadedMotoServer
 
-from local.cloud import Cloud
+from local.cloud import ARCHIVE_SERVICES, Cloud
 
 # A shell puts programs into the background without Ctrl-C, and what they start inherits that: those that tests stop by
 # SIGINT would not hear it.
@@ -31,5 +31,5 @@ def moto_endpoint() -> Iterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cloud]:
     """ministack in a process. Its clients belong to the session's event loop; `endpoint` serves any."""
-    async with Cloud(tmp_path_factory.mktemp("cloud")) as running:
+    async with Cloud(tmp_path_factory.mktemp("cloud"), services=ARCHIVE_SERVICES) as running:
         yield running

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters.identity import DemoIdentity
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from domain.errors import ConnectionGone, PostFailed, Refused, Throttled
 from domain.lanes import LANES, Lane
@@ -81,6 +81,7 @@ class InlineService:
             marks=MemoryMarks(),
             notices=MemoryNotices(),
             statuses=statuses,
+            webhooks=MemoryWebhooks(self.store),
         )
         self.gateway = Gateway(
             authorizer=_Function(self._authorize, self.failures),

@@ -1,12 +1,15 @@
-"""The three tables, as the CDK and the twin both make them: on demand, no Scan anywhere."""
+"""The three tables, as the CDK and the twin both make them: on demand."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from adapters.dynamodb import rows
 
-__all__ = ["table_definitions"]
+__all__ = ["STREAM_VIEW", "table_definitions"]
+
+STREAM_VIEW: Final = "NEW_IMAGE"
+"""What the stream of the messages tells of a changed row, where there is an archive: how it is now."""
 
 
 def table_definitions(names: dict[str, str]) -> list[dict[str, Any]]:

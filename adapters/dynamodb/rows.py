@@ -8,10 +8,14 @@ room#epoch#shard/connectionId for each member. A room is an id or `inbox#USER`, 
 `#` tells these keys apart. The index `directory` (parent, room) holds the directory rows, which alone have a `parent`.
 Of an inbox also inbox/`notices`, whether its user wants any, and inbox/`notice#SENDER`, the last that was sent about a
 sender; inbox/`presence` is how its user is, inbox/`typing` when they were last seen writing; room/`presence#EPOCH` of
-whom the room is still to be told how they are.
+whom the room is still to be told how they are. room/`hook#KEY` is the hook ROOM~KEY; its room's meta row names the
+outgoing ones in `hooks`.
 messages: room#epoch/seq is an entry, room#epoch/`~SEQ~USER~EMOJI` that the user has reacted so to the message there,
 room#epoch/`~ROOT#SEQ` that the entry at SEQ is in the thread that began at ROOT (`~` sorts behind all digits, and is in
 no id); `#once#USER`/clientId a once-row, whose leading `#` no room can have.
+
+rooms also holds `#forget#HASH`, what `forgetting.py` remembers of a user who was forgotten. `forgotten.py` says what
+becomes of each row then: who adds a kind of row that names a user adds it there, and to docs/forgetting.md.
 
 `expiresAt` is the time-to-live in seconds since 1970; all other times are milliseconds.
 
@@ -22,7 +26,7 @@ none), handled like a job's: one release reads it, the next writes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,6 +53,7 @@ from domain.rooms import (
     due_bucket,
     inbox_of,
 )
+from domain.webhooks import Hook
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
@@ -56,9 +61,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DIRECTORY_ATTRIBUTES",
     "DIRECTORY_INDEX",
+    "HOOK_PREFIX",
     "LAST_SEQ",
     "MEMBER_ATTRIBUTES",
     "NO_ROLE",
+    "ROW_VERSION",
     "TTL_ATTRIBUTE",
     "Item",
     "Key",
@@ -74,6 +81,10 @@ __all__ = [
     "due_row",
     "entry_key",
     "entry_row",
+    "hook_key",
+    "hook_progress",
+    "hook_row",
+    "hooks_text",
     "log_key",
     "mark_key",
     "member_key",
@@ -93,6 +104,7 @@ __all__ = [
     "read_connection",
     "read_directory",
     "read_entry",
+    "read_hook",
     "read_mark",
     "read_member",
     "read_membership",
@@ -134,6 +146,7 @@ PRESENCE_RETENTION_MS = 24 * 3600 * 1000
 DUE_RETENTION_MS = 6 * 3600 * 1000
 """How long a due row outlives its minute: ticks that stood still for less find all that is due."""
 
+HOOK_PREFIX = "hook#"
 LAST_SEQ = 10**16 - 1
 """No seq is above it."""
 
@@ -287,8 +300,14 @@ def room_row(room: Room) -> Item:
             "status": room.status,
             "profile": profile_text(room.profile),
             "messages": room.messages,
+            "hooks": hooks_text(room.hooks),
         }
     )
+
+
+def hooks_text(hooks: Sequence[str]) -> str | None:
+    """The keys of a room's outgoing hooks, as they stand in its meta row; None where it has none."""
+    return ",".join(hooks) or None
 
 
 def profile_text(profile: Profile) -> str:
@@ -313,6 +332,7 @@ def read_room(item: Mapping[str, Any]) -> Room:
         growing_at=row.get("growingAt", 0),
         profile=_profiles.decode(row["profile"]) if "profile" in row else Profile(),
         messages=row.get("messages", 0),
+        hooks=tuple(row["hooks"].split(",")) if "hooks" in row else (),
     )
 
 
@@ -380,6 +400,68 @@ def notices_key(user: str) -> Key:
 def notice_key(user: str, sender: str) -> Key:
     """The last notice to the user about a sender."""
     return _key(inbox_of(user), f"notice#{sender}")
+
+
+def hook_key(room: str, key: str) -> Key:
+    return _key(room, HOOK_PREFIX + key)
+
+
+def hook_row(hook: Hook) -> dict[str, str | int]:
+    """A hook row's attributes beside its key."""
+    return {
+        "v": ROW_VERSION,
+        "epoch": hook.epoch,
+        "direction": hook.direction,
+        "name": hook.name,
+        "secret": hook.secret,
+        "createdAt": hook.created_at,
+        "createdBy": hook.created_by,
+        "url": hook.url,
+        "events": ",".join(hook.events),
+        "version": hook.version,
+        "previous": hook.previous,
+        "previousUntil": hook.previous_until,
+        "disabledAt": hook.disabled_at,
+        "cause": hook.cause,
+        **hook_progress(hook),
+    }
+
+
+def hook_progress(hook: Hook) -> dict[str, str | int]:
+    """Those of them that follow its deliveries."""
+    return {
+        "position": hook.position,
+        "failingSince": hook.failing_since,
+        "failures": hook.failures,
+        "retryAt": hook.retry_at,
+        "problem": hook.problem,
+    }
+
+
+def read_hook(item: Mapping[str, Any]) -> Hook:
+    row = _plain(item)
+    return Hook(
+        room=row["pk"],
+        key=row["sk"].partition("#")[2],
+        epoch=row["epoch"],
+        direction=row["direction"],
+        name=row["name"],
+        secret=row["secret"],
+        created_at=row["createdAt"],
+        created_by=row["createdBy"],
+        url=row["url"],
+        events=tuple(row["events"].split(",")) if row["events"] else (),
+        version=row["version"],
+        previous=row["previous"],
+        previous_until=row["previousUntil"],
+        disabled_at=row["disabledAt"],
+        cause=row["cause"],
+        position=row["position"],
+        failing_since=row["failingSince"],
+        failures=row["failures"],
+        retry_at=row["retryAt"],
+        problem=row["problem"],
+    )
 
 
 def shard_key(key: ShardKey) -> Key:
@@ -549,12 +631,17 @@ def once_row(user: str, client_id: str, once: Once) -> Item:
             "v": ROW_VERSION,
             "digest": once.digest,
             "reply": once.reply,
-            "rings": msgspec.json.encode(once.rings).decode(),
+            "rings": msgspec.json.encode([_ring(ring) for ring in once.rings]).decode(),
             "announcement": None if it is None else msgspec.json.encode(it).decode(),
             "expiresAtMs": once.expires_at,
             TTL_ATTRIBUTE: seconds(once.expires_at),
         }
     )
+
+
+def _ring(ring: Ring) -> dict[str, Any]:
+    row: dict[str, Any] = {"room": ring.room, "epoch": ring.epoch, "shards": ring.shards, "seq": ring.seq}
+    return row | {"hooks": ring.hooks} if ring.hooks else row
 
 
 def read_once(item: Mapping[str, Any]) -> Once:

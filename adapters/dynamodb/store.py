@@ -227,6 +227,7 @@ class DynamoStore(RoomStore):
 
     def _to_change_room(self, append: Append) -> list[TransactWriteItemTypeDef]:
         read, after = append.read, append.after
+        hooks = rows.hooks_text(read.hooks)
         more: dict[str, Any] = {}
         writes: list[TransactWriteItemTypeDef] = []
         if append.profile is not None:
@@ -245,7 +246,8 @@ class DynamoStore(RoomStore):
                 self._rooms,
                 rows.meta_key(read.room),
                 update,
-                "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status",
+                "head = :head AND epoch = :epoch AND shards = :shards AND #status = :status AND "
+                + ("hooks = :hooks" if hooks else "attribute_not_exists(hooks)"),
                 names={"#status": "status"},
                 seq=after.head,
                 messages=after.messages,
@@ -253,6 +255,7 @@ class DynamoStore(RoomStore):
                 epoch=read.epoch,
                 shards=read.shards,
                 status=read.status,
+                **({"hooks": hooks} if hooks else {}),
                 **more,
             )
         )

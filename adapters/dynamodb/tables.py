@@ -42,7 +42,8 @@ class Tables:
     def __init__(self, client: DynamoDBClient, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._client = client
         self._sleep = sleep
-        client.meta.events.register("before-parse.dynamodb.Query", _parse_query, unique_id="roomcast-query")
+        for it in ("Query", "Scan"):
+            client.meta.events.register(f"before-parse.dynamodb.{it}", _parse_rows, unique_id=f"roomcast-{it}")
 
     async def get(self, table: str, key: Key) -> Mapping[str, Any] | None:
         with _translated():
@@ -83,6 +84,14 @@ class Tables:
                 if len(result) == limit:
                     break
         return result
+
+    async def scan(self, table: str, after: Key | None, limit: int, **options: Any) -> tuple[list[Any], Key | None]:
+        """(up to `limit` rows of a table, or of a segment of it, from behind a key on; the last key, if more follow).
+        For an operator's command alone: no function may."""
+        more: Any = {"ExclusiveStartKey": after} if after else {}
+        with _translated():
+            answer = await self._client.scan(TableName=table, Limit=limit, **more, **options)
+        return answer["Items"], answer.get("LastEvaluatedKey")
 
     async def put(self, table: str, item: Item) -> None:
         with _translated():
@@ -147,8 +156,8 @@ class Tables:
         return [found.get((table, key["pk"]["S"], key["sk"]["S"])) for table, key in keys]
 
 
-def _parse_query(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Read a query's answer in botocore's place, which takes 19 µs for a member's row, a third of what a post takes.
+def _parse_rows(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Read an answer of rows in botocore's place, which takes 19 µs for a member's row, a third of what a post takes.
 
     An answer in JSON is the same as botocore makes of it, binary attributes aside, and no row of ours has one.
     """

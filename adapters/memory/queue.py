@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.fanout import (
-    Doorbell,
     Ephemeral,
-    Plan,
     Remainder,
+    Rung,
     deduplication_of,
     encode_job,
     group_of,
@@ -64,7 +63,7 @@ class MemoryQueue(BroadcastQueue):
         self._deduplicated: dict[tuple[str, str], int] = {}
         self._numbers = itertools.count(1)
 
-    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
         await asyncio.sleep(0)
         for it in jobs:
             self.put(lane, encode_job(it), group_of(it), deduplication=deduplication_of(it))

@@ -94,6 +94,23 @@ class MemoryStore(RoomStore):
                     self._standings[room.room, owner] = replace(self._standing(room.room, owner), role="owner")
             return self._rooms[room.room]
 
+    @asynccontextmanager
+    async def naming_hooks(self, room: Room | None, hooks: Sequence[str]) -> AsyncIterator[None]:
+        """A transaction of `MemoryWebhooks`, at whose end the room's `hooks` are those; of no room where it is None.
+
+        Raises `Conflict` where epoch or hooks are not as in `room`, or another transaction holds its row.
+        """
+        if room is None:
+            await self._answer()
+            yield
+            return
+        async with self._transaction(("meta", room.room)):
+            there = self._rooms.get(room.room)
+            if there is None or (there.epoch, there.hooks) != (room.epoch, room.hooks):
+                raise Conflict("the room has other hooks")
+            yield
+            self._rooms[room.room] = replace(there, hooks=tuple(hooks))
+
     async def directory(self, parent: str, after: str, limit: int) -> list[Directory]:
         await self._answer()
         listed = self._directory[parent]

@@ -29,12 +29,25 @@ from loadtest.bench.packing import THROTTLE, measure_packing
 from loadtest.bench.posting import measure_posts
 from loadtest.bench.report import Figures, Machine
 from loadtest.bench.room import measure_room
+from loadtest.bench.search import measure_search
 
 __all__ = ["main"]
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 """Where the project keeps what it makes."""
-PARTS = ("post", "post_tls", "room", "growth", "packing", "isolation", "flood", "limiter", "history", "import")
+PARTS = (
+    "post",
+    "post_tls",
+    "room",
+    "growth",
+    "packing",
+    "isolation",
+    "flood",
+    "limiter",
+    "history",
+    "search",
+    "import",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Extent:
     limiter_seconds: float
     history_entries: int
     history_pages: int
+    search_entries: int
     import_rounds: int
 
 
@@ -84,6 +98,7 @@ FULL = Extent(
     limiter_seconds=30,
     history_entries=100_000,
     history_pages=600,
+    search_entries=100_000,
     import_rounds=5,
 )
 QUICK = Extent(
@@ -106,6 +121,7 @@ QUICK = Extent(
     limiter_seconds=2,
     history_entries=300,
     history_pages=6,
+    search_entries=3_200,
     import_rounds=1,
 )
 
@@ -122,7 +138,8 @@ def bench(
     / "bench.json",
 ) -> None:
     """Measure posts, a broadcast beside the recipe's, rooms that grow, are busy, have little granted or
-    a flood beside them, pages of a long room's history, and imports. About fifteen minutes on two idle cores."""
+    a flood beside them, pages of a long room's history, a search of it, and imports. About fifteen
+    minutes on two idle cores."""
     parts = only.split(",")
     for it in parts:
         if it not in PARTS:
@@ -206,6 +223,8 @@ async def _measure(parts: Sequence[str], *, quick: bool) -> Figures:
             figures.history = await measure_history(
                 entries=extent.history_entries, pages=extent.history_pages, folder=folder, watch=bars.show
             )
+        if "search" in parts:
+            figures.search = await measure_search(entries=extent.search_entries, folder=folder, watch=bars.show)
         if "import" in parts:
             modules = handler_modules()
             figures.import_ms = await measure_imports(modules=modules, rounds=extent.import_rounds, watch=bars.show)

@@ -22,7 +22,7 @@ from loadtest.bench.stage import ANSWER_WITHIN, start_stage
 from loadtest.children import Peer
 from loadtest.run import Watch
 
-__all__ = ["History", "measure_history"]
+__all__ = ["History", "counts_of", "measure_history"]
 
 ROOM = "archive"
 FILL_WITHIN = 600.0
@@ -59,7 +59,7 @@ async def measure_history(*, entries: int, pages: int, folder: Path, watch: Watc
         await stage.ask(FILL_WITHIN, fill=ROOM, entries=entries)
         draw = random.Random(1)
         await asyncio.gather(*(reader.history(ROOM) for _ in range(WARM_PAGES)))
-        before = await _counts(stage)
+        before = await counts_of(stage)
         took: list[float] = []
         read = 0
         for number in range(pages):
@@ -70,7 +70,7 @@ async def measure_history(*, entries: int, pages: int, folder: Path, watch: Watc
             took.append(1000 * (time.perf_counter() - begun))
             read += _checked(page, asked, entries)
             watch("history", number + 1, pages)
-        after = await _counts(stage)
+        after = await counts_of(stage)
     return History(
         entries=entries,
         pages=pages,
@@ -101,6 +101,7 @@ def _checked(page: Page, asked: Mapping[str, int], entries: int) -> int:
     return len(seqs)
 
 
-async def _counts(stage: Peer) -> dict[str, Any]:
+async def counts_of(stage: Peer) -> dict[str, Any]:
+    """How many queries the message function has made so far, and what they were billed."""
     counts = await stage.ask(ANSWER_WITHIN, tally=FUNCTION)
     return {"queries": counts["calls"].get(QUERY, 0), "units": counts["units"].get(UNITS, 0.0)}

@@ -25,7 +25,7 @@ import uvloop
 from aiobotocore.config import AioConfig
 
 from adapters.management_api import management_client_config
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from adapters.runtime import Runtime, SystemClock
 from adapters.settings import Settings
@@ -150,7 +150,17 @@ def _roomcast(endpoint: str, connections: Sequence[str]) -> Iterator[Broadcastin
     queue = MemoryQueue(clock)
     statuses = MemoryStatuses(store)
     roster = AnnouncingRoster(store, statuses, queue, clock, rules)
-    ports = Ports(store, queue, roster, clock, rules, marks=MemoryMarks(), notices=MemoryNotices(), statuses=statuses)
+    ports = Ports(
+        store,
+        queue,
+        roster,
+        clock,
+        rules,
+        marks=MemoryMarks(),
+        notices=MemoryNotices(),
+        statuses=statuses,
+        webhooks=MemoryWebhooks(store),
+    )
     numbers = itertools.count()
     request = json.dumps({"type": "chat", "roomId": ROOM, "message": TEXT})
 

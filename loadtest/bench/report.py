@@ -19,6 +19,7 @@ from loadtest.bench.isolation import Isolation
 from loadtest.bench.limiter import Limiter
 from loadtest.bench.packing import Packing
 from loadtest.bench.room import RoomRow
+from loadtest.bench.search import Search
 
 __all__ = ["Figures", "Machine"]
 
@@ -67,6 +68,7 @@ class Figures:
     flood: Flood | None = None
     limiter: Limiter | None = None
     history: History | None = None
+    search: Search | None = None
     import_ms: Mapping[str, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -92,6 +94,8 @@ class Figures:
             result["limiter"] = _rounded(self.limiter, 4)
         if self.history is not None:
             result["history"] = _rounded(self.history)
+        if self.search is not None:
+            result["search"] = _rounded(self.search, 5)
         if self.import_ms is not None:
             result["import_ms"] = {name: round(it, 1) for name, it in self.import_ms.items()}
         return result
@@ -118,6 +122,8 @@ class Figures:
             yield _limiter_table(self.limiter)
         if self.history is not None:
             yield _history_table(self.history)
+        if self.search is not None:
+            yield _search_table(self.search)
         if self.import_ms is not None:
             yield _import_table(self.import_ms)
 
@@ -219,6 +225,25 @@ def _history_table(it: History) -> Table:
     return table
 
 
+def _search_table(it: Search) -> Table:
+    table = _table(
+        f"A search of a room with {it.entries:,} entries",
+        *("hits", "pages", "queries", "read units a page", "at most", "in all", "$", "p50 ms", "p99 ms"),
+    )
+    table.add_row(
+        f"{it.hits:,}",
+        f"{it.pages:,}",
+        f"{it.queries:.2f}",
+        f"{it.page_read_units:.1f}",
+        f"{it.most_read_units:.1f}",
+        f"{it.read_units:,.0f}",
+        f"{it.usd:.5f}",
+        f"{it.page_p50_ms:,.0f}",
+        f"{it.page_p99_ms:,.0f}",
+    )
+    return table
+
+
 def _import_table(import_ms: Mapping[str, float]) -> Table:
     table = _table("Imports", "", "ms")
     for name, it in import_ms.items():
@@ -230,7 +255,9 @@ def _post_json(post: Mapping[str, float]) -> dict[str, int]:
     return {name: round(it) for name, it in post.items()}
 
 
-def _rounded(row: GrowthRow | Packing | Isolation | Flood | Limiter | History, digits: int = 2) -> dict[str, Any]:
+def _rounded(
+    row: GrowthRow | Packing | Isolation | Flood | Limiter | History | Search, digits: int = 2
+) -> dict[str, Any]:
     return {name: round(it, digits) for name, it in asdict(row).items()}
 
 

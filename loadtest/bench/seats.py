@@ -11,7 +11,7 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapters.dynamodb import DynamoStore, rows
@@ -24,17 +24,33 @@ from local.sockets import GatewayConnection
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-__all__ = ["SEAT", "SeatingGateway", "fill_log", "members_of", "put_rows", "seat"]
+__all__ = ["SEAT", "Needle", "SeatingGateway", "fill_log", "members_of", "put_rows", "seat"]
 
 SEAT = "seat"
 """The parameter by which a handshake asks for a seat."""
 ARCHIVIST = "archivist"
 """Who has said all that is in a log that was filled."""
 WORDS = "What a room says in a message is rarely longer than this one, which is about a hundred characters."
+NEEDLE = "Deux RENARDS couleur d’Ambre dorment; c’est ce que dit, en une centaine de lettres, un message sur cent."
+HALF_A_NEEDLE = "Un renard ne dort pas, et ce message, long lui aussi d’une centaine de lettres, ne dit rien de plus."
+"""What is not searched for: it has one of the words alone."""
 WRITES = 25
 """Rows in one call to DynamoDB."""
 WRITERS = 4
 """Calls under way at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """Which messages of a log that is filled have both words that are searched for: one of `every`, from `first` on.
+    The one after each has one of them."""
+
+    every: int
+    first: int
+
+    def text(self, seq: int) -> str:
+        """What the message at that seq says."""
+        return {0: NEEDLE, 1: HALF_A_NEEDLE}.get((seq - self.first) % self.every, WORDS)
 
 
 class SeatingGateway(Gateway):
@@ -111,14 +127,22 @@ async def members_of(store: DynamoStore, room: str) -> AsyncIterator[Member]:
             yield member
 
 
-async def fill_log(dynamodb: DynamoDBClient, tables: Mapping[str, str], room: str, entries: int) -> None:
+async def fill_log(
+    dynamodb: DynamoDBClient, tables: Mapping[str, str], room: str, entries: int, needle: Needle | None = None
+) -> None:
     """Let a room's log grow by so many messages, of which nobody is told."""
     found = await DynamoStore(dynamodb, tables).room(room)
     assert found is not None  # noqa: S101  # somebody has joined it
     now, head = SystemClock().now(), found.head + entries
-    words = {"senderId": ARCHIVIST, "senderName": ARCHIVIST, "message": WORDS}
+    who = {"senderId": ARCHIVIST, "senderName": ARCHIVIST}
     log = (
-        Entry(seq, "chat", now, ARCHIVIST, {"messageId": f"{seq:032x}", **words})
+        Entry(
+            seq,
+            "chat",
+            now,
+            ARCHIVIST,
+            {"messageId": f"{seq:032x}", **who, "message": needle.text(seq) if needle else WORDS},
+        )
         for seq in range(found.head + 1, head + 1)
     )
     await put_rows(dynamodb, tables["messages"], (rows.entry_row(room, found.epoch, it) for it in log))

@@ -5,7 +5,8 @@ Started by the bench alone. It says what `roomcast up --json` says. Requests, on
     {"latency_ms"}                  posts take so long from now on, give or take as much
     {"rate", "burst"}               the gateway's throttle from now on
     {"seat": room}                  who has come with a seat since the last time is a member of the room; {"shards"}
-    {"fill": room, "entries"}       the room's log has so many entries, each a short message
+    {"fill": room, "entries"}       the room's log has so many entries more, each a short message; {"needle": {"every",
+                                    "first"}} beside it: one of so many, from the first on, has what is searched for
     {"tally": function}             what the function has asked of AWS: {"calls", "units"}
     {"enrol": room}                 the room's members become the recipe's as well; {"members"}: how many they are
     {"broadcast": room, "data"}     the recipe's worker broadcasts; {"posted"}: how many it reached, once it is through
@@ -32,7 +33,7 @@ from domain.rates import RATES, override_rates
 from domain.rooms import Rules
 from loadtest.bench.environ import ENVIRON
 from loadtest.bench.recipe import table_definition
-from loadtest.bench.seats import SeatingGateway, fill_log, members_of, put_rows, seat
+from loadtest.bench.seats import Needle, SeatingGateway, fill_log, members_of, put_rows, seat
 from loadtest.children import Peer, parent, serve_parent, start
 from local.functions import Function
 from local.twin import PREFIX, Twin
@@ -90,7 +91,9 @@ class _Stage:
                 seated = await seat(self.twin.cloud.dynamodb, tables, room, newcomers, Rules().shard_limit)
                 answer = {"shards": seated.shards}
             case {"fill": room, "entries": entries}:
-                await fill_log(self.twin.cloud.dynamodb, table_names(PREFIX), room, entries)
+                needle = request.get("needle")
+                tables = table_names(PREFIX)
+                await fill_log(self.twin.cloud.dynamodb, tables, room, entries, Needle(**needle) if needle else None)
             case {"tally": name}:
                 tally = self.twin.functions[name].tally
                 answer = {"calls": tally.calls, "units": tally.units}

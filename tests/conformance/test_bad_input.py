@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -97,6 +98,16 @@ BAD = {
     "an empty reaction": ('{"type":"react","roomId":"ROOM","seq":1,"emoji":""}', "BAD_REQUEST"),
     "notices neither on nor off": ('{"type":"notices","enabled":"perhaps"}', "BAD_REQUEST"),
     "another's notices": ('{"type":"notices","enabled":false,"userId":"bob"}', "BAD_REQUEST"),
+    "a search for nothing": ('{"type":"search","roomId":"ROOM"}', "BAD_REQUEST"),
+    "a search for an empty text": ('{"type":"search","roomId":"ROOM","query":""}', "BAD_REQUEST"),
+    "a search without a word": ('{"type":"search","roomId":"ROOM","query":"?!"}', "BAD_REQUEST"),
+    "a search for 201 characters": (
+        json.dumps({"type": "search", "roomId": "ROOM", "query": "x" * 201}),
+        "BAD_REQUEST",
+    ),
+    "a search from before the beginning": ('{"type":"search","roomId":"ROOM","query":"x","cursor":-1}', "BAD_REQUEST"),
+    "a search for too many": ('{"type":"search","roomId":"ROOM","query":"x","limit":101}', "BAD_REQUEST"),
+    "a search of no room": (json.dumps({"type": "search", "roomId": fresh("nowhere"), "query": "x"}), "ROOM_NOT_FOUND"),
     "both bounds": ('{"type":"history","roomId":"ROOM","before":1,"after":1}', "BAD_REQUEST"),
 }
 
@@ -111,17 +122,26 @@ async def pair(ws: str) -> AsyncIterator[tuple[Person, Person]]:
         yield sender, witness
 
 
+def heard(witness: Person) -> list[dict[str, Any]]:
+    """What has come, but that the two are online: that is told seconds after they came, whatever is sent meanwhile."""
+    return [
+        it
+        for it in witness.events
+        if it["type"] != "presence" or {status["status"] for status in it["data"]["members"]} != {"online"}
+    ]
+
+
 @pytest.mark.parametrize("case", BAD)
 async def test_bad_input_has_its_code(pair: tuple[Person, Person], case: str) -> None:
     """One error, and the next request is answered on the same socket."""
     sender, witness = pair
     frame, code = BAD[case]
-    heard = len(witness.events)
+    before = heard(witness)
     refused = await replied(sender, "error", frame.replace("ROOM", sender.seen("welcome")[0]["roomId"]))
     assert refused["code"] == code
     assert refused["message"].isprintable()
     assert (await sender.ask(type="ping"))["type"] == "pong"
-    assert len(witness.events) == heard
+    assert heard(witness) == before
 
 
 async def test_nobody_else_has_heard_of_any(pair: tuple[Person, Person]) -> None:
@@ -130,7 +150,7 @@ async def test_nobody_else_has_heard_of_any(pair: tuple[Person, Person]) -> None
     await sender.say("good", sender.seen("welcome")[0]["roomId"])
     await witness.hears("good")
     assert witness.messages == ["good"]
-    assert {it["type"] for it in witness.events} <= {"welcome", "user_joined", "chat"}
+    assert {it["type"] for it in heard(witness)} <= {"welcome", "user_joined", "chat"}
 
 
 async def test_errors_name_the_request(pair: tuple[Person, Person]) -> None:

@@ -350,7 +350,8 @@ async def test_its_lanes_are_changed_and_changed_back(deployment: Deployment) ->
 
     def read() -> tuple[int, set[tuple[int, int]]]:
         [mapping] = functions.list_event_source_mappings(FunctionName=f"{PREFIX}-interactive")["EventSourceMappings"]
-        told = [functions.get_function_configuration(FunctionName=f"{PREFIX}-{it}") for it in TABLES]
+        deployed = [it for it in TABLES if it != "archive"]
+        told = [functions.get_function_configuration(FunctionName=f"{PREFIX}-{it}") for it in deployed]
         lanes = [Settings.from_environment(it["Environment"]["Variables"]).lanes["interactive"] for it in told]
         return mapping["BatchSize"], {(it.batch_size, it.post_concurrency) for it in lanes}
 
@@ -369,6 +370,43 @@ async def test_its_lanes_are_changed_and_changed_back(deployment: Deployment) ->
         await ada.hears("tuned")
     await tune("--undo")
     assert await asyncio.to_thread(read) == before
+
+
+async def test_what_is_said_is_archived(deployment: Deployment) -> None:
+    """Once the stage has an archive: by the stream, the mapping's filter and a role that may do no more; an operator
+    with no more rights than docs/archive.md names prints it. Switched off again, nothing of it is left."""
+    room, s3 = fresh("hall"), deployment.client("s3")
+    await asyncio.to_thread(lambda: deployment.synthesize(archive="true", archive_window="1"))
+    await asyncio.to_thread(deployment.deploy)
+    bucket = deployment.outputs["ArchiveBucket"]
+    async with person(deployment.websocket_url, fresh("ada"), room) as ada:
+        seq = (await ada.say("to be forgotten", room))["seq"]
+        await ada.say("to be kept", room)
+        await ada.ask(type="delete_message", roomId=room, seq=seq)
+    reader = {
+        "*": ["cloudformation:DescribeStacks", "lambda:GetFunctionConfiguration"],
+        f"arn:aws:s3:::{bucket}": ["s3:ListBucket"],
+        f"arn:aws:s3:::{bucket}/*": ["s3:GetObject"],
+    }
+    credentials = await asyncio.to_thread(lambda: user(deployment, "reader", **reader))
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            status, out, _ = await roomcast(deployment, credentials, "archive", "cat", "--room", room, "--stage", STAGE)
+            lines = [json.loads(it) for it in out.splitlines()]
+            if len(lines) == 3:
+                break
+            await asyncio.sleep(1)
+    assert status == 0
+    assert [it["body"].get("message") for it in lines] == ["", "to be kept", None]
+    names = [it["Key"] for it in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert [it for it in names if not it.startswith("log/")] == [], "nothing was kept aside"
+    for it in names:
+        s3.delete_object(Bucket=bucket, Key=it)
+    await asyncio.to_thread(deployment.synthesize)
+    await asyncio.to_thread(deployment.deploy)
+    assert bucket not in [it["Name"] for it in s3.list_buckets()["Buckets"]]
+    functions = deployment.client("lambda").list_functions()["Functions"]
+    assert f"{PREFIX}-archive" not in [it["FunctionName"] for it in functions]
 
 
 async def test_users_sign_in_once_the_stage_has_a_pool(deployment: Deployment) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import aioboto3
 import pytest
 
-from adapters.dynamodb import DynamoMarks, DynamoStatuses, DynamoStore
+from adapters.dynamodb import DynamoMarks, DynamoStatuses, DynamoStore, DynamoWebhooks
 from adapters.management_api import ManagementApi, management_client_config
 from adapters.memory import MemoryNotices
 from adapters.roster import AnnouncingRoster
@@ -132,8 +132,11 @@ async def test_a_client_gone_without_a_word_is_purged(tmp_path: Path) -> None:
         queue = SqsQueue(twin.cloud.sqs, queues.urls, queues.dead, clock, random.Random(0))
         statuses = DynamoStatuses(twin.cloud.dynamodb, table_names(PREFIX))
         roster = AnnouncingRoster(store, statuses, queue, clock, Rules())
+        webhooks = DynamoWebhooks(twin.cloud.dynamodb, table_names(PREFIX))
         marks = DynamoMarks(twin.cloud.dynamodb, table_names(PREFIX))
-        ports = Ports(store, queue, roster, clock, marks=marks, notices=MemoryNotices(), statuses=statuses)
+        ports = Ports(
+            store, queue, roster, clock, marks=marks, notices=MemoryNotices(), statuses=statuses, webhooks=webhooks
+        )
         here = WorkerHere(ports, ManagementApi(sockets))
         await source.stop()
         mine = EventSource(LANES["interactive"], queues.urls["interactive"], here, twin.cloud.sqs)

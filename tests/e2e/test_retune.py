@@ -88,6 +88,7 @@ def deployment(endpoint: str) -> Deployment:
         dead_letter_queues={},
         shard_limit=1_000,
         client=client,
+        open_client=client,
     )
 
 

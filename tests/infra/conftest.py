@@ -77,6 +77,8 @@ def prod(synthesize: Synthesize) -> Synthesis:
         access_logs="true",
         tracing="true",
         publish_url="true",
+        archive="true",
+        archive_days="365",
         **{f"lane.ephemeral.{name}": value for name, value in lane.items()},
     )
 

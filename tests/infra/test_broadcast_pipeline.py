@@ -65,7 +65,7 @@ def test_functions_are_what_the_settings_say(service: Template) -> None:
     for lane in LANES.values():
         function = functions[f"roomcast-dev-{lane.name}"]
         assert function["Handler"] == "pipeline.worker.handler"
-        assert (function["MemorySize"], function["Timeout"]) == (1_769, lane.timeout)
+        assert (function["MemorySize"], function["Timeout"]) == (1_769 if lane.sockets else 512, lane.timeout)
     for function in functions.values():
         assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
         assert function["LoggingConfig"] == {
@@ -96,6 +96,7 @@ def test_functions_read_their_settings(service: Template) -> None:
         }
         assert settings.management_endpoint.endswith(".execute-api.<AWS::Region>.<AWS::URLSuffix>/dev")
         assert settings.lanes == LANES
+        assert settings.hook_networks == (), "on AWS no webhook reaches anything but the public internet"
         assert variables["POWERTOOLS_SERVICE_NAME"] == "roomcast-dev"
         # Lambda takes 4 KB of them; references grow to some 100 characters each.
         assert sum(len(it) + len(value) for it, value in variables.items()) < 3_000
@@ -105,7 +106,7 @@ def test_a_remainder_may_go_round(service: Template) -> None:
     """A worker that sends to its own queue, for as long as a remainder lives, is no loop for Lambda to break."""
     functions = service.named(FUNCTION)
     allowed = {name for name, it in functions.items() if it.get("RecursiveLoop") == "Allow"}
-    assert allowed == {"roomcast-dev-bulk", "roomcast-dev-retry", "roomcast-dev-ephemeral"}
+    assert allowed == {f"roomcast-dev-{it}" for it in ("bulk", "retry", "ephemeral", "hooks")}
 
 
 def test_the_tick_comes_every_minute(service: Template) -> None:

@@ -84,4 +84,6 @@ def test_logical_ids_stay(service: Template) -> None:
         "roomcast-dev-retry-dead": "QueuesRetryDead2793E517",
         "roomcast-dev-ephemeral": "QueuesEphemeral6C2110C8",
         "roomcast-dev-ephemeral-dead": "QueuesEphemeralDeadCCCD6EAC",
+        "roomcast-dev-hooks.fifo": "QueuesHooks54A57456",
+        "roomcast-dev-hooks-dead.fifo": "QueuesHooksDead3BDCB3C4",
     }

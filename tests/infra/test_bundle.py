@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import re
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 
 from adapters.settings import Settings
 from domain.lanes import LANES
+from domain.rooms import Entry
 from infra.packaging import PACKAGES, PROJECT, bundle, native, wheels_folder
 from infra.settings import STAGES
 from local.api_events import Upgrade, connect_event, connection_context
 from local.cloud import CREDENTIALS, Cloud
-from local.twin import API_FUNCTIONS, TICK, WORKER
+from local.twin import API_FUNCTIONS, ARCHIVE_HANDLER, TICK, WORKER
 from tests.contract.answers import Answers
 from tests.unit.adapters.issuers import KEYS, key_set, make_token
+from tests.unit.changes import entry_record
 
 DEPLOYED = (STAGES["prod"].architecture, STAGES["prod"].python)
-HANDLERS = sorted({*(f"services.{it}:handler" for it in (*API_FUNCTIONS, TICK)), WORKER})
+HANDLERS = sorted({*(f"services.{it}:handler" for it in (*API_FUNCTIONS, TICK)), WORKER, ARCHIVE_HANDLER})
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 MACHINES = {"arm64": (183, "aarch64"), "x86_64": (62, "x86_64")}
 """Architecture → ELF's `e_machine`, and its name in a library's name."""
 runs_here = pytest.mark.skipif(sys.platform != "linux", reason="the functions' wheels are Linux's")
@@ -101,6 +108,34 @@ def test_code_and_licences_ship_and_nothing_of_the_installer() -> None:
     metadata = {Path(it).name for it in shipped if ".dist-info/" in it}
     assert metadata.isdisjoint({"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json"})
     assert [it for it in shipped if "__pycache__" in it or it.endswith((".pyc", ".pyi", ".pyx"))] == []
+
+
+def test_what_is_shortened_says_the_same(task_folder: Path) -> None:
+    """API descriptions but for the words for people, certificates but for remarks, metadata but for the page."""
+    wheels = wheels_folder(*native())
+
+    def described(folder: Path, service: str) -> Any:
+        [path] = folder.glob(f"botocore/data/{service}/*/service-2.json.gz")
+        return json.loads(gzip.decompress(path.read_bytes()))
+
+    def bare(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: bare(it) for name, it in part.items() if name != "documentation" or isinstance(it, dict)}
+        return [bare(it) for it in part] if isinstance(part, list) else part
+
+    asked = "clientContextParams"  # botocore reads the documentation of these
+    for service in ("s3", "sqs", "sns", "apigatewaymanagementapi", "xray"):
+        whole = described(wheels, service)
+        assert described(task_folder, service) == bare(whole) | {it: whole[it] for it in {asked} & set(whole)} != whole
+    trusted, shipped = ((it / "botocore/cacert.pem").read_text() for it in (wheels, task_folder))
+    assert re.findall(CERTIFICATE, shipped) == re.findall(CERTIFICATE, trusted)
+    assert "#" not in shipped
+    found = sorted(task_folder.glob("*.dist-info"))
+    assert len(found) > 20
+    for it in found:
+        name, _, version = it.name.removesuffix(".dist-info").partition("-")
+        read = Distribution.at(it).metadata
+        assert (read["Name"].replace("-", "_").replace(".", "_").lower(), read["Version"]) == (name.lower(), version)
 
 
 # ---- that it runs
@@ -179,7 +214,7 @@ async def endpoint(service, region):
 
 async def main():
     regions = ("eu-central-1", "cn-north-1", "us-gov-west-1")
-    services = ("dynamodb", "sqs", "sns", "apigatewaymanagementapi")
+    services = ("dynamodb", "sqs", "sns", "s3", "apigatewaymanagementapi")
     return [await endpoint(it, region) for it in services for region in regions]
 
 trusted = ssl.create_default_context(cafile=get_cert_path(True)).cert_store_stats()["x509_ca"]
@@ -189,7 +224,7 @@ print(json.dumps([trusted, *asyncio.run(main())]))
     assert trusted > 100
     assert found == [
         f"https://{service}.{region}.amazonaws.com{'.cn' if region == 'cn-north-1' else ''}"
-        for service in ("dynamodb", "sqs", "sns", "execute-api")
+        for service in ("dynamodb", "sqs", "sns", "s3", "execute-api")
         for region in ("eu-central-1", "cn-north-1", "us-gov-west-1")
     ]
 
@@ -215,6 +250,36 @@ for token in sys.argv[2:]:
     forged = make_token(KEYS[f"{signer}:other"], {"sub": "ada"}, kid=signer)
     shown = key_set(KEYS[signer].jwk()).decode()
     assert await run(task_folder, program, shown, good, forged, cwd=tmp_path, environ={}) == "ada\nrefused\n"
+
+
+@runs_here
+@pytest.mark.asyncio(loop_scope="session")
+async def test_it_archives(task_folder: Path, tmp_path: Path, cloud: Cloud) -> None:
+    """A change is written to a bucket, and read there: S3's client needs more of its description than others do."""
+    program = """
+import json, types
+from pipeline.archive import handler
+
+context = types.SimpleNamespace(
+    function_name="archive", memory_limit_in_mb=512, invoked_function_arn="arn:aws:lambda", aws_request_id="1",
+    get_remaining_time_in_millis=lambda: 120_000,
+)
+print(json.dumps([handler(json.loads(sys.argv[1]), context) for _ in range(2)]))
+"""
+    await cloud.create_bucket("bundle-archive")
+    settings = Settings(
+        tables=await cloud.create_tables("bundle"),
+        queues={},
+        dead_letter_queues={},
+        management_endpoint="",
+        bucket="bundle-archive",
+    )
+    environ = {**settings.as_environment(), "AWS_ENDPOINT_URL": cloud.endpoint}
+    event = json.dumps({"Records": [entry_record("lobby", 5, Entry(1, "chat", 1_796_000_000_000, "ada", {}))]})
+    said = await run(task_folder, program, event, cwd=tmp_path, environ=environ)
+    assert json.loads(said.splitlines()[-1]) == [{"batchItemFailures": []}] * 2
+    [found] = (await cloud.s3.list_objects_v2(Bucket="bundle-archive"))["Contents"]
+    assert found["Key"] == "log/lobby/2026-11-30/0000000000000005-0000000000000000.jsonl.zst"
 
 
 @runs_here

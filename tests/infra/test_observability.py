@@ -16,12 +16,15 @@ from adapters.sqs import queue_definition
 from domain.fanout import remainder_delay
 from domain.lanes import LANES
 from domain.protocol import ERROR_CODES
+from tests.infra.conftest import Synthesis
 from tests.infra.templates import Template
 
 PREFIX = "roomcast-dev"
 ROOT = Path(__file__).parents[2]
 ALARM = "AWS::CloudWatch::Alarm"
-AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50}
+ARCHIVES = {"EntriesArchived", "ArchivePuts", "ArchiveUnreadable"}
+"""Metrics of the archive."""
+AGES = {"interactive": 30, "bulk": 30, "retry": 50, "ephemeral": 50, "hooks": 90}
 """Lane → seconds: twice the visibility time, and for a standard queue the longest delay of a job."""
 
 
@@ -72,15 +75,17 @@ def own(alarms: dict[str, dict[str, Any]], drawn: list[list[Any]]) -> Iterator[t
             yield line[1], dict(zip(named[::2], named[1::2], strict=True))
 
 
-def test_operators_are_told_what_to_do_at_each(alarms: dict[str, dict[str, Any]]) -> None:
-    """Every alarm of the template stands in the operating guide's table, under its kind, and no other does."""
+def test_operators_are_told_what_to_do_at_each(alarms: dict[str, dict[str, Any]], prod: Synthesis) -> None:
+    """Every alarm of the templates stands in the operating guide's table, under its kind, and no other does."""
     lines = (ROOT / "docs/operating.md").read_text().partition("## Alarms")[2].partition("\n## ")[0].splitlines()
     told = {kind.strip("`") for it in lines if it.startswith("| `") for kind in it.split("|")[1].strip().split(" · ")}
     kinds = set()
-    for name in alarms:
+    of_all = prod.template("roomcast-prod-service").of(ALARM).values()
+    for name in [*alarms, *(it["AlarmName"].removeprefix("roomcast-prod-") for it in of_all)]:
         of, _, what = name.partition("-")
         lane_only = what.startswith(("age", "dead", "posts"))
-        kinds.add(name if of in {"api", "requests"} else f"{'LANE' if lane_only else 'FUNCTION'}-{what}")
+        alone = of in {"api", "requests"} or name in {"archive-late", "archive-lost", "archive-unreadable"}
+        kinds.add(name if alone else f"{'LANE' if lane_only else 'FUNCTION'}-{what}")
     assert told == kinds
 
 
@@ -123,7 +128,7 @@ def test_a_lanes_share_of_bad_answers_rings(
 ) -> None:
     """In per cent, in every lane but that of the remainders, whose posts have all failed before."""
     lanes = {it.removesuffix(f"-{name}") for it in alarms if it.endswith(f"-{name}")}
-    assert lanes == set(LANES) - {"retry"}
+    assert lanes == set(LANES) - {"retry", "hooks"}
     for lane in lanes:
         alarm = alarms[f"{lane}-{name}"]
         [share] = [it["Expression"] for it in alarm["Metrics"] if "Expression" in it]
@@ -211,12 +216,14 @@ def test_what_is_watched_is_what_the_functions_emit(
 
 
 def test_the_dashboard_draws_every_metric(service: Template, drawn: list[list[Any]]) -> None:
-    """All that the functions emit, in every lane that can emit it, and the services' own."""
-    assert {name for name, _ in own({}, drawn)} == set(METRICS)
-    for name in ("PostsDelivered", "PostsGone", "PostsThrottled", "PostsFailed", "JobsFailed"):
-        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES), name
+    """All that the functions emit, in every lane that can emit it, and the services' own. Of the archive where there is
+    one: tests/infra/test_archive.py."""
+    assert {name for name, _ in own({}, drawn)} == set(METRICS) - ARCHIVES
+    for name in ("PostsDelivered", "PostsGone", "PostsThrottled", "PostsFailed"):
+        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES) - {"hooks"}, name
+    assert {dims["lane"] for it, dims in own({}, drawn) if it == "JobsFailed"} == set(LANES)
     for name in ("Deliveries", "Frames", "EntriesServed"):
-        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES) - {"ephemeral"}, name
+        assert {dims["lane"] for it, dims in own({}, drawn) if it == name} == set(LANES) - {"ephemeral", "hooks"}, name
     assert {it[-1]["stat"] for it in drawn if it[1] == "AcceptToLastPost"} == {"p50", "p95", "p99"}
     assert {it[-1]["stat"] for it in drawn if it[1] == "AckLatency"} == {"p50", "p99"}
     theirs = {(it[0], it[1]) for it in drawn if it[0] != NAMESPACE}
@@ -254,7 +261,7 @@ def test_the_rates_are_of_one_lane_each(service: Template) -> None:
         "Entries per frame": "deliveries_{0} / frames_{0}",
     }.items():
         expressions = {it[0]["label"]: it[0]["expression"] for it in graphs[title] if isinstance(it[0], dict)}
-        assert expressions == {it: expression.format(it) for it in LANES if it != "ephemeral"}
+        assert expressions == {it: expression.format(it) for it in LANES if it not in {"ephemeral", "hooks"}}
         for line in graphs[title]:
             if isinstance(line[0], str):
                 lane = line[line.index("lane") + 1]

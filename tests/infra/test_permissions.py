@@ -62,18 +62,23 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
         ("GetItem Query DeleteItem", "connections"),
         ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
     ],
+    "hooks": [
+        ("GetItem UpdateItem", "rooms"),
+        ("Query", "messages"),
+    ],
 }
 # Function → the lanes it may send to.
 SENDS = {
     "connect": ["ephemeral"],
     "disconnect": ["ephemeral"],
-    "message": ["interactive", "bulk", "ephemeral"],
-    "publish": ["interactive", "bulk", "ephemeral"],
+    "message": ["interactive", "bulk", "ephemeral", "hooks"],
+    "publish": ["interactive", "bulk", "ephemeral", "hooks"],
     "tick": ["ephemeral"],
     "interactive": ["retry", "ephemeral"],
     "bulk": ["bulk", "retry", "ephemeral"],
     "retry": ["retry", "ephemeral"],
-    "ephemeral": ["ephemeral"],
+    "ephemeral": ["ephemeral", "hooks"],
+    "hooks": ["ephemeral", "hooks"],
 }
 # Function → what it may do to open connections.
 SOCKETS = {

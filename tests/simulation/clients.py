@@ -411,7 +411,7 @@ class Client:
                     self.messages.apply(event)
                 case Welcome() if life is not None:
                     life.welcomed = True
-                    if not life.moved:
+                    if not life.moved and event.room_id not in life.doubtful:
                         life.begun.setdefault(event.room_id, (event.epoch, event.head))
                     life.begun.setdefault(f"inbox#{event.user_id}", (event.inbox.epoch, event.inbox.seq))
                 case PresenceChanged() if life is not None:
@@ -421,29 +421,38 @@ class Client:
                     self.reads.pop(event.room_id, None)
                     self.released[event.room_id].append((0, 0))
                 case Ack():
-                    said = self.said.get(event.client_id or "")
-                    if said is not None:
-                        said.ack = event
-                    if event.client_id in self.asked:
-                        self.asked[event.client_id].ack = event
-                    judged = self.judged.pop(event.client_id or "", None)
-                    if judged is not None:
-                        self.service.removed(*judged)
+                    self._was_acked(event, life)
                 case NoticesSet():
                     self.quiet_since = self.quiet_since or self.service.clock.now()
                 case Error():
                     self._was_refused(event, life)
 
+    def _was_acked(self, ack: Ack, life: Life | None) -> None:
+        said = self.said.get(ack.client_id or "")
+        if said is not None:
+            said.ack = ack
+            if said.refused and life is not None:
+                # Carried out twice: what was given up is stored, as the next pong says.
+                life.doubtful.add(ack.room_id)
+        if ack.client_id in self.asked:
+            self.asked[ack.client_id].ack = ack
+        judged = self.judged.pop(ack.client_id or "", None)
+        if judged is not None:
+            self.service.removed(*judged)
+
     def _was_refused(self, error: Error, life: Life | None) -> None:
         said = self.said.get(error.client_id or "")
         if said is not None:
             said.refused = error.code
+        if error.client_id in self._answered and life is not None:
+            life.doubtful |= set(life.begun)  # a join that was carried out twice may have ended what it began
         room = self._joins.pop(error.client_id or "", None)
         if room is not None:
             self.released[room].append((0, 0))  # followed no longer
             self.reads.pop(room, None)
             if life is not None:
                 life.begun.pop(room, None)
+                life.doubtful.add(room)  # what a welcome that is late says of it may be over
 
     def _note_move(self, life: Life, frame: bytes) -> None:
         if b'"type":"join_room"' in frame:
@@ -467,6 +476,7 @@ class Client:
         if joined.client_id in self._answered:
             life.doubtful |= {joined.room_id, *life.begun}
         self._answered.add(joined.client_id or "")
+        self._joins.pop(joined.client_id or "", None)  # what its repeat is told is not what came of it
         if joined.room_id in life.leaving:
             # The late answer to a join that it has asked for twice: it is a member again, and has to leave anew.
             life.left.pop(joined.room_id, None)

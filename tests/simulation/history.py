@@ -11,6 +11,7 @@ from itertools import pairwise
 from domain.rooms import Entry, Room, ShardKey, is_inbox
 from tests.simulation.amends import amended, is_message, texts
 from tests.simulation.clients import Client, Life
+from tests.simulation.hooks import untold
 from tests.simulation.marks import marks_at_fault
 from tests.simulation.notices import told_wrong
 from tests.simulation.service import Service
@@ -74,6 +75,7 @@ async def check(
     kept = {name: (it.room, it.logs) for name, it in stored.items()}
     found += [Violation("I16", it) for it in marks_at_fault(service, clients, kept)]
     found += [Violation("I19", it) for it in told_wrong(service, clients)]
+    found += [Violation("I20", it) for it in untold(service, kept, lambda room: _promised(stored[room], clients))]
     return found
 
 
@@ -140,6 +142,8 @@ def _received(clients: Mapping[str, Client], stored: Mapping[str, _Stored]) -> I
             if entry is not None and is_message(entry):
                 name = entry.body["messageId"]
                 words = {entry.body["message"], first.get(name), *others.get(name, ())}
+                if name not in first and entry.sender in clients:  # its sender did not live to see the ack
+                    words |= {it.text for it in clients[entry.sender].said.values() if it.ack is None}
                 kept = {(name, entry.sender, it) for it in words}
             if not kept.issuperset(bodies):
                 yield Violation("I4", f"{client.name} got {bodies} as {room} {seq}, which is {kept}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from domain.errors import RoomcastError
 from domain.lanes import LANES, Lane
@@ -122,6 +122,7 @@ class LargeRoom:
             marks=marks,
             notices=notices,
             statuses=statuses,
+            webhooks=MemoryWebhooks(self.store),
         )
         self.environments = Environments(self.ports, self.queue, self.sockets, self.lanes)
         self.refused: list[Exception] = []

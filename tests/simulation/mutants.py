@@ -86,6 +86,7 @@ def _mutant(name: str, found_by: str, workloads: str, *edits: tuple[str, str, st
 
 
 SEND = "services.sending:commit"
+RING = "services.sending:_ring"
 ENTER = "services.sessions:_enter"
 SERVE = "pipeline.broadcast:Broadcast.serve"
 SETTLE = "pipeline.broadcast:Broadcast.settle"
@@ -576,6 +577,50 @@ MUTANTS: Sequence[Mutant] = (
         "I19",
         "away",
         ("pipeline.absent:Notifier.tell", "it not in silent and ", ""),
+    ),
+    # ---- hooks
+    _mutant(
+        "a send does not ring hooks",
+        "I20",
+        "hooks",
+        (RING, "if bells := bells_for(rings):", "if bells := []:"),
+    ),
+    _mutant(
+        "an entry is stored whatever hooks were made since",
+        "I20",
+        "hooks",
+        (
+            "adapters.memory.store:MemoryStore.append",
+            "self._rooms.get(it.read.room) == it.read,",
+            "replace(self._rooms[it.read.room], hooks=it.read.hooks) == it.read,",
+        ),
+    ),
+    _mutant(
+        "a delivery that failed is left out",
+        "I20",
+        "hooks",
+        ("pipeline.hooks:Teller._catch_up", "if failure is not None:", "if False:"),
+    ),
+    _mutant(
+        "a receiver that failed is not tried again",
+        "I20",
+        "hooks",
+        (
+            "pipeline.hooks:Teller._fail",
+            'await ports.queue.announce(_again(hook, f"retry{hook.failures}"), wait)',
+            "pass",
+        ),
+    ),
+    _mutant(
+        "a hook's turn is recorded before its deliveries",
+        "I20",
+        "hooks",
+        (
+            "pipeline.hooks:Teller._catch_up",
+            "failure = await self._deliver(receivers, hook, entry)",
+            "await ports.webhooks.follow(replace(hook, position=entry.seq));"
+            " failure = await self._deliver(receivers, hook, entry)",
+        ),
     ),
     # ---- how users are
     _mutant(

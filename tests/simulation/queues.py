@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.memory import MemoryQueue
 from domain.errors import UnreadableJob
-from domain.fanout import Doorbell, Plan, parse_job
+from domain.fanout import Doorbell, Rung, parse_job
 from domain.lanes import Lane
 from domain.ports import Clock
 from domain.rooms import ShardKey
@@ -29,7 +29,7 @@ class SimulatedQueue(MemoryQueue):
         """Shard → the highest seq that it was rung for."""
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
 
-    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
         await super().ring(lane, jobs)
         for it in jobs:
             if isinstance(it, Doorbell):

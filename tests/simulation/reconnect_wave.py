@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from client.backoff import Backoff
 from client.events import Missed, Released
@@ -323,6 +323,7 @@ class ReconnectWave:
             marks=marks,
             notices=notices,
             statuses=self.statuses,
+            webhooks=MemoryWebhooks(self.store, self._answer),
         )
         self.gateway = Gateway(self.ports, scale, group.create_task)
         self.environments = Environments(self.ports, self.queue, self.gateway, self.lanes)

@@ -16,6 +16,7 @@ from tests.simulation.amends import amend
 from tests.simulation.chaos import LONGEST_PAUSE, Rates
 from tests.simulation.clients import Client
 from tests.simulation.history import LAST_WORD, Violation, check
+from tests.simulation.hooks import add_hook
 from tests.simulation.presence import check_presence
 from tests.simulation.schedules import Action, Schedule
 from tests.simulation.service import Service
@@ -156,6 +157,8 @@ async def _act(service: Service, client: Client, action: Action, poisoned: list[
                 client.life.socket.broken = action.does == "broken"
         case "vanish":
             client.cut(silent=True)
+        case "hook":
+            await add_hook(service, *action.of)
         case "amend" if started:
             amend(client, *action.of)
         case "cut" | "quit" | "ping" | "repeat" | "quiet" if started:

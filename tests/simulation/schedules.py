@@ -23,7 +23,7 @@ class Action:
     """Seconds since the beginning."""
     client: str
     does: str
-    """A method of the client, or `slow`, `reads`, `broken`, `mended`, `poison`."""
+    """A method of the client, or `slow`, `reads`, `broken`, `mended`, `poison`, `hook`."""
     of: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -104,6 +104,8 @@ class Workload:
     """At most so many read marks, in rooms and inboxes; half of them as several devices at once would set them."""
     presence: int = 0
     """At most so many times that somebody is away, busy or back."""
+    hooks: int = 0
+    """At most so many outgoing hooks, made while others write."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -169,6 +171,19 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "presence": Workload(
         clients=(2, 5), seconds=(4, 60), messages=(1, 4), presence=16, cuts=5, recipe=0, fault_level=2, lives_matter=2
+    ),
+    "hooks": Workload(
+        clients=(2, 4),
+        rooms=2,
+        seconds=(3, 60),
+        messages=(10, 30),
+        moves=1,
+        cuts=1,
+        amended=6,
+        bursts=True,
+        hooks=5,
+        fault_level=2,
+        lives_matter=3,
     ),
     # Nothing fails, so what everybody has heard is all there is to hear.
     "statuses": Workload(
@@ -305,6 +320,8 @@ def _beside_messages(script: _Script) -> None:
         script.add(script.moment() + 0.5, "amend", draw.choice(AMENDS), f"a{number}")
     for _ in range(draw.randint(0, kind.marks)):
         script.add(script.moment(), draw.choice(("mark", "mark_at_once")), draw.choice((*rooms, *rooms, "inbox")))
+    for _ in range(draw.randint(1, kind.hooks) if kind.hooks else 0):
+        script.add(script.moment() + 0.3, "hook", draw.choice(rooms))
     for name in script.names[1:] if kind.away else ():
         if draw.random() < kind.away:
             script.add(draw.uniform(1, script.seconds / 2), "quit", client=name)

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
 from domain.lanes import Lane
 from domain.policy import Needs
 from domain.ports import Clock, Connections, Ports
 from domain.rooms import Connection, Entry, Member, Rules, ShardKey
+from domain.webhooks import Hook
 from pipeline.batch import Worker
 from pipeline.known import KnownMembers
 from pipeline.pacing import Pace
@@ -26,6 +27,7 @@ from services.requests import answer
 from services.sessions import connect, disconnect
 from tests.simulation.chaos import Chaos, Environment, Faulty, Rates
 from tests.simulation.clients import Client, Life
+from tests.simulation.hooks import SimulatedReceivers
 from tests.simulation.notices import Topic
 from tests.simulation.queues import SimulatedQueue
 from tests.simulation.sockets import Metered, Socket, Sockets
@@ -83,6 +85,10 @@ class Service:
         self.notices = MemoryNotices(self.chaos.answer)
         self.topic = Topic(self)
         self.statuses = MemoryStatuses(self.store)
+        self.webhooks = MemoryWebhooks(self.store, self.chaos.answer)
+        self.receivers = SimulatedReceivers(self)
+        self.hooks: list[Hook] = []
+        """As they were made."""
         self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
         self.sockets = Sockets(self.chaos)
         self.lanes = lanes
@@ -288,6 +294,8 @@ class Service:
             marks=Faulty(self.marks, environment),
             notices=Faulty(self.notices, environment),
             statuses=statuses,
+            webhooks=Faulty(self.webhooks, environment),
+            receivers=Faulty(self.receivers, environment, fails=False),
             publisher=Faulty(self.topic, environment),
         )
 

@@ -12,10 +12,18 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adapters.memory import ManualClock, MemoryConnections, MemoryMarks, MemoryNotices, MemoryQueue
+from adapters.memory import (
+    ManualClock,
+    MemoryConnections,
+    MemoryMarks,
+    MemoryNotices,
+    MemoryQueue,
+    MemoryStore,
+    MemoryWebhooks,
+)
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused
-from domain.fanout import Doorbell, Plan, encode_entry
+from domain.fanout import Doorbell, Rung, encode_entry
 from domain.ports import Marks, Ports, RoomStore, Statuses
 from domain.rooms import DUE_BUCKETS, FOREVER, Dialect, Rules, ShardKey, Standing
 from services.caller import Caller
@@ -89,6 +97,7 @@ class ServicesMachine(RuleBasedStateMachine):
             marks=marks or MemoryMarks(),
             notices=MemoryNotices(),
             statuses=statuses,
+            webhooks=MemoryWebhooks(MemoryStore()),
         )
         self.model = Model(RULES)
         self.sent: list[Event] = []
@@ -338,7 +347,7 @@ class RecordingQueue(MemoryQueue):
         super().__init__(clock)
         self.rung: list[tuple[str, str, int, int, int]] = []
 
-    async def ring(self, lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
         for it in jobs:
             assert isinstance(it, Doorbell)
             self.rung.append((lane, it.room, it.epoch, it.shard, it.seq))

@@ -16,12 +16,15 @@ from typing import Any, TypeVar
 import pytest
 
 from adapters.identity import DemoIdentity
+from adapters.memory import Delivery, MemoryArchive
 from adapters.observability import METRICS, NAMESPACE, metrics
 from adapters.settings import Settings
-from domain.errors import ConnectionGone, PostFailed, Throttled
+from domain.errors import ConnectionGone, PostFailed, Throttled, Unavailable
 from domain.fanout import NOT_AFTER_MS, YOUNG_MS
 from domain.lanes import LANES
+from domain.ports import Answered
 from domain.protocol import ERROR_CODES
+from domain.rooms import Entry
 from local.api_events import (
     Upgrade,
     authorizer_event,
@@ -31,8 +34,10 @@ from local.api_events import (
     message_event,
 )
 from local.environment import Context
-from pipeline import worker
+from pipeline import archive, worker
 from services import authorizer, connect, disconnect, message, tick
+from services.backend import answer
+from tests.unit.changes import entry_record
 from tests.unit.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +52,7 @@ class Deployment:
     def __init__(self, capsys: pytest.CaptureFixture[str], runner: asyncio.Runner) -> None:
         self.world = World()
         self.settings = Settings({}, {}, {}, management_endpoint="")
+        self.objects = MemoryArchive()
         self._capsys = capsys
         self._runner = runner
         self._lines: list[dict[str, Any]] = []
@@ -62,6 +68,9 @@ class Deployment:
 
     async def connections(self, concurrency: int) -> Any:
         return self.world.sockets
+
+    async def archive(self, concurrency: int) -> MemoryArchive:
+        return self.objects
 
     def identity(self) -> DemoIdentity:
         return DemoIdentity()
@@ -94,6 +103,11 @@ class Deployment:
     def tick(self) -> None:
         tick.handler({}, _context())
 
+    def change(self, *records: dict[str, Any]) -> list[dict[str, str]]:
+        """A batch of the messages table's stream; what must come again of it."""
+        failures: list[dict[str, str]] = archive.handler({"Records": list(records)}, _context(120))["batchItemFailures"]
+        return failures
+
     def work(self, lane: str) -> None:
         """One batch of the lane."""
         self.settings = Settings({}, {}, {}, management_endpoint="", lane=lane)
@@ -102,6 +116,19 @@ class Deployment:
         for it in records:
             if {"itemIdentifier": it["messageId"]} not in failed:
                 self.run(self.world.queue.delete(lane, it["receiptHandle"]))
+
+    def hook(self, status: int) -> None:
+        """A hook of the room is told of a message, and answers so."""
+        url = f"https://{SECRET}.example/"
+        request = {"roomId": SECRET, "direction": "outgoing", "name": SECRET, "url": url}
+        self.run(answer(self.world.ports, self.world.sockets, {"action": "add_webhook", **request}, "id"))
+
+        async def answered(_: Delivery) -> Answered:
+            return Answered(status)
+
+        self.world.receivers.answer = answered
+        self.send("ada", {"type": "chat", "message": SECRET})
+        self.work("hooks")
 
     # ---- what they emitted
 
@@ -130,8 +157,8 @@ def deployment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         metrics.clear_metrics()
 
 
-def _context() -> Context:
-    return Context("id", time.monotonic() + 10, "function", "arn:aws:lambda:…", "log", "stream", 512)
+def _context(seconds: float = 10) -> Context:
+    return Context("id", time.monotonic() + seconds, "function", "arn:aws:lambda:…", "log", "stream", 512)
 
 
 def everything_happens(here: Deployment) -> None:
@@ -162,6 +189,11 @@ def everything_happens(here: Deployment) -> None:
     for _ in range(2):
         here.send("ada", {"type": "private_message", "targetUserId": f"{SECRET}-cid", "message": SECRET})
     here.work("ephemeral")
+    here.change(entry_record(SECRET, 5, Entry(1, "chat", 1_796_000_000_000, SECRET, {"message": SECRET})))
+    here.change(entry_record(SECRET, 5, Entry(2, "chat", 1_796_000_000_000, SECRET, {}), body={"S": SECRET}))
+    here.hook(204)
+    here.hook(500)
+    here.hook(410)
     world.clock.advance(3 * 3600)
     here.tick()
 
@@ -361,3 +393,23 @@ def test_one_connection_too_many_is_a_429(deployment: Deployment) -> None:
     assert (first["statusCode"], second["statusCode"]) == (200, 429)
     assert second["body"].endswith("as you may: 1")
     assert deployment.values("HandshakesRefused") == [1]
+
+
+def test_what_is_archived_counts_once(deployment: Deployment) -> None:
+    """A batch that comes again writes nothing; what fails is named by the first that must come again."""
+    records = [entry_record("lobby", 5, Entry(it, "chat", 1_796_000_000_000, "ada", {})) for it in (1, 2, 3)]
+    poison = entry_record("lobby", 5, Entry(4, "chat", 1_796_000_000_000, "ada", {}), body={"S": SECRET})
+    for _ in range(2):
+        assert deployment.change(*records, poison) == []
+    assert deployment.values("EntriesArchived") == [3]
+    assert deployment.values("ArchivePuts") == [1]
+    assert deployment.values("ArchiveUnreadable") == [1, 1]
+    [kept_aside] = [body for name, body in deployment.objects.objects.items() if name.startswith("unreadable/")]
+    assert json.loads(kept_aside) == poison
+
+    async def fail(_: str) -> None:
+        raise Unavailable("SlowDown")
+
+    deployment.objects.read = fail  # type: ignore[assignment]
+    first = {"itemIdentifier": records[0]["dynamodb"]["SequenceNumber"]}
+    assert deployment.change(poison, *records) == [first]

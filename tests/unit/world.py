@@ -16,8 +16,10 @@ from adapters.memory import (
     MemoryNotices,
     MemoryPublisher,
     MemoryQueue,
+    MemoryReceivers,
     MemoryStatuses,
     MemoryStore,
+    MemoryWebhooks,
 )
 from adapters.roster import AnnouncingRoster
 from domain.lanes import LANES, Lane
@@ -65,6 +67,8 @@ class World:
             notices=notices,
         )
         self.statuses = MemoryStatuses(self.store)
+        self.webhooks = MemoryWebhooks(self.store)
+        self.receivers = MemoryReceivers()
         roster = AnnouncingRoster(self.store, self.statuses, self.queue, self.clock, self.rules)
         self.ports = Ports(
             self.store,
@@ -78,6 +82,8 @@ class World:
             notices=MemoryNotices(),
             publisher=self.topic,
             statuses=self.statuses,
+            webhooks=self.webhooks,
+            receivers=self.receivers,
         )
         self.callers: dict[str, Caller] = {}
         self.time_left = 10.0

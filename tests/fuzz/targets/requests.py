@@ -33,6 +33,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "roomId": ["general", "den", "tea", "nowhere", "inbox#ada", "inbox#bob"],
     "targetUserId": ["ada", "bob", "eve", "nobody"],
     "message": ["hi", *TEXTS],
+    "query": ["hi", "zwei", "…", "x" * 200, "x" * 201, *TEXTS],
     "mentions": [[], ["bob"], ["bob"] * 20, ["bob"] * 21],
     "cursors": [{}, {"general": 0}, {"inbox#ada": 1, "den": 2}, {f"r{it}": it for it in range(51)}],
     "cursor": ["0:", "0:ada", "1:", "general", "0" * 20 + "9:", "a" * 128],

@@ -25,14 +25,16 @@ from domain.rooms import (
     ShardKey,
     Standing,
 )
+from domain.webhooks import Hook
 
 KEY = ShardKey("tea", 5, 0)
 MEMBER = Member("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, join_id="j", since=3, status="away")
 CONNECTION = Connection("a=", "ada", "Ada", "v1", connected_at=1, expires_at=2, last_room="tea", lease_until=3)
 ENTRY = Entry(1, "chat", 2, "ada", {"message": "hello"}, origin="a=", beside={"edit": 3})
 ONCE = Once("3f", '{"type":"ack"}', [Ring("tea", 5, 1, 1)], expires_at=2)
-ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"), messages=1)
+ROOM = Room("tea", 5, head=1, profile=Profile(title="Tea", visibility="private"), messages=1, hooks=("a1", "b2"))
 PRESENCE = Presence("ada", "busy", since=1, until=2, version=3)
+HOOK = Hook("tea", "a1", 5, "outgoing", "ci", "whsec_AAAA", 1, "ops", url="https://example.org", events=("chat",))
 STANDING = Standing("guest", banned_until=4, muted_until=1, kicked_at=2, spoke_at=3)
 SHARD: rows.Item = {
     "pk": {"S": str(KEY)},
@@ -71,6 +73,7 @@ READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], rows.Item, Any]] = 
         rows.presence_key("ada") | rows.values(rows.presence_row(PRESENCE)),
         PRESENCE,
     ),
+    "hook": (rows.read_hook, rows.hook_key("tea", "a1") | rows.values(rows.hook_row(HOOK)), HOOK),
     "once": (rows.read_once, rows.once_row("ada", "request-1", ONCE), ONCE),
 }
 """Row → its reader, the row as it is written, and what it says."""
@@ -110,6 +113,7 @@ def test_a_later_releases_row_is_read(row: str) -> None:
         ("connection", "leaseUntil", Connection("a=", "ada", "Ada", "v1", 1, 2, "tea", lease_until=0)),
         ("room", "profile", replace(ROOM, profile=Profile())),
         ("room", "messages", replace(ROOM, messages=0)),
+        ("room", "hooks", replace(ROOM, hooks=())),
         ("standing", "roomRole", replace(STANDING, role=None)),
         ("standing", "bannedUntil", replace(STANDING, banned_until=0)),
         ("standing", "mutedUntil", replace(STANDING, muted_until=0)),

@@ -85,6 +85,15 @@ async def test_pages_of_a_long_room(tmp_path: Path) -> None:
     assert 0 < result["history"]["page_entries"] <= 100
 
 
+@pytest.mark.slow
+async def test_a_search_of_a_long_room(tmp_path: Path) -> None:
+    """Every hit once over all pages, each of which is one query beside that for the memberships."""
+    result = await measure("search", tmp_path)
+    found = result["search"]
+    assert (found["entries"], found["hits"], found["pages"], found["queries"]) == (3_200, 33, 3, 2)
+    assert 0 < found["page_read_units"] <= found["most_read_units"] <= 257
+
+
 @pytest.mark.large
 async def test_rooms_that_are_busy(tmp_path: Path) -> None:
     """The same of the other parts with a twin in them."""

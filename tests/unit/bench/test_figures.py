@@ -23,6 +23,7 @@ from loadtest.bench.posters import CONTENDERS
 from loadtest.bench.posting import Turn, per_cpu_second
 from loadtest.bench.report import Figures, Machine
 from loadtest.bench.room import RoomRow
+from loadtest.bench.search import Search
 from loadtest.counts import Circumstances, Counts
 from loadtest.plan import Message, Plan
 from loadtest.report import Report
@@ -46,6 +47,7 @@ def figures() -> Figures:
         flood=Flood(20, 20.0, 199.8, 0.8, 20.0, 50.0, 24.0, 60.04),
         limiter=Limiter(1_000, 1_000.0, 500.0, 0.97123, 0.05, 5.1, 2_100.0),
         history=History(100_000, 600, 12.04, 30.0, 2.0, 9.04, 98.6),
+        search=Search(100_000, 1_031, 67, 90.0, 120.04, 2.0, 131.04, 140.0, 8_777.0, 0.00109),
         import_ms={"services.connect": 312.34},
     )
 
@@ -143,6 +145,18 @@ def test_json() -> None:
             "read_units": 9.04,
             "page_entries": 98.6,
         },
+        "search": {
+            "entries": 100_000,
+            "hits": 1_031,
+            "pages": 67,
+            "page_p50_ms": 90.0,
+            "page_p99_ms": 120.04,
+            "queries": 2.0,
+            "page_read_units": 131.04,
+            "most_read_units": 140.0,
+            "read_units": 8_777.0,
+            "usd": 0.00109,
+        },
         "import_ms": {"services.connect": 312.3},
     }
 
@@ -176,6 +190,7 @@ def test_tables() -> None:
         "ratio|1.2|1.2",
         "1,000|97.1%|5.0%|5.1|2,100",
         "600|98.6|2.00|9.0|12|30",
+        "1,031|67|2.00|131.0|140.0|8,777|0.00109|90|120",
         "services.connect|312",
     ]
 
@@ -253,6 +268,6 @@ def test_the_document() -> None:
     assert set(CONTENDERS) <= rows
     result = json.loads(json.dumps(figures().as_json()))
     keys = {*result, *result["room"][0], *result["growth"][0]}
-    parts = ("packing", "packing_throttled", "isolation", "flood", "limiter", "history")
+    parts = ("packing", "packing_throttled", "isolation", "flood", "limiter", "history", "search")
     keys |= {it for part in parts for it in result[part]}
     assert [it for it in keys if f"`{it}`" not in text] == []

@@ -267,6 +267,15 @@ class RoomServer:
     async def _on_history(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         return "history", {"roomId": name, "epoch": room.epoch, "head": room.head, **_page(room, request)}
 
+    async def _on_search(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
+        before = request.get("cursor", room.head + 1)
+        read = room.log[max(0, before - 1 - PAGE) : before - 1][::-1]
+        found = [it for it in read if request["query"] in it["data"].get("message", "")]
+        limit = request.get("limit", PAGE)
+        last = _seq(found[limit - 1]) if len(found) > limit else _seq(read[-1]) if read else 0
+        more = {"next": last} if last > 1 else {}
+        return "search", {"roomId": name, "epoch": room.epoch, "entries": found[:limit], **more}
+
     async def _on_ping(self, client: _Client, room: _Room, name: str, request: dict[str, Any]) -> _Answer:
         asked = request.get("cursors", self.rooms)
         mine = {name: it for name, it in self.rooms.items() if client.connection in it.members and name in asked}

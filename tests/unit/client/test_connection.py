@@ -83,6 +83,27 @@ async def test_rooms_are_joined_read_and_left(server: RoomServer) -> None:
         assert "side" not in (await me.ping()).heads
 
 
+async def test_a_search_goes_on_page_after_page(server: RoomServer) -> None:
+    """Newest first, each once, also where a page has none and while more is said; a room made anew ends it."""
+    for number in range(3 * PAGE):
+        await server.say("general", f"needle {number}" if number in {1, 4, 3 * PAGE - 1} else f"hay {number}")
+    await server.whisper("ada", "a private needle")
+    async with ada(server) as me:
+        found = []
+        async for message in me.search("general", "needle"):
+            found.append(message.seq)
+            await server.say("general", "one more needle")
+        assert found == [3 * PAGE, 5, 2]
+        assert [it.message async for it in me.search("inbox#ada", "needle")] == ["a private needle"]
+        page = await me.search_page("general", "needle", limit=1)
+        assert ([it.seq for it in page.messages], page.epoch, page.next) == ([3 * PAGE + 3], 1, 3 * PAGE + 3)
+        searching = me.search("general", "needle")
+        assert (await anext(searching)).seq == 3 * PAGE + 3
+        server.room("general").epoch = 2
+        with pytest.raises(RequestRefused, match="ROOM_NOT_FOUND"):
+            [it async for it in searching]
+
+
 async def test_what_was_said_during_a_break_comes_after_it(server: RoomServer) -> None:
     """The socket breaks; after the reconnect every message is there once, in order, in every room."""
     async with ada(server) as me:

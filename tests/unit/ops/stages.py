@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import aioboto3
 import boto3
 from moto import mock_aws
 
@@ -44,11 +45,17 @@ class MotoStage:
             dead_letter_queues=dead,
             shard_limit=1_000,
             client=self.client,
+            open_client=self.open_client,
         )
 
     @staticmethod
     def client(service: str) -> Any:
         return boto3.client(service, region_name=REGION)
+
+    @staticmethod
+    def open_client(service: str) -> Any:
+        client: Any = aioboto3.Session(region_name=REGION).client
+        return client(service)
 
     def bury(self, lane: str, *jobs: Job | str) -> None:
         """Put jobs, or bodies of any kind, into a lane's dead-letter queue."""

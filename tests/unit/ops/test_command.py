@@ -152,6 +152,31 @@ async def test_chat_obeys_its_commands(server: RoomServer) -> None:
     ]
 
 
+async def test_chat_searches(server: RoomServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits with their numbers and times, twenty at a time; /search alone goes on, as long as there is more."""
+    for number in range(25):
+        await server.say("general", f"needle {number}", user="bob")
+    monkeypatch.setenv("TZ", "UTC")
+    typed = "/search\n/search needle\n/search\n/search\n/search pin\n/leave\n/search needle\n"
+    status, out, err = await roomcast("chat", "--url", server.url, "--user", "ada", typed=typed)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()[1:]
+    assert lines[0] == "! for what? /search WORDS"
+    assert lines[1] == "   25  1970-01-01 00:00  bob: needle 24"
+    assert lines[20:22] == [
+        "    6  1970-01-01 00:00  bob: needle 5",
+        "* 20 messages with “needle” in general; /search alone looks further back, below 6",
+    ]
+    assert lines[22:] == [
+        *(f"    {it + 1}  1970-01-01 00:00  bob: needle {it}" for it in range(4, -1, -1)),
+        "* 5 messages with “needle” in general; that is all",
+        "! for what? /search WORDS",
+        "* no messages with “pin” in general; that is all",
+        "* you have left general",
+        "! you are in no room; /join ROOM",
+    ]
+
+
 async def test_chat_turns_notices_off_and_on(server: RoomServer) -> None:
     """And says what stands."""
     typed = "/notices\n/notices off\n/notices\n/notices perhaps\n/notices on\n"

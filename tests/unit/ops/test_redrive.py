@@ -111,7 +111,7 @@ def test_a_look_changes_nothing(stage: MotoStage) -> None:
     stage.bury("interactive", *(doorbell("tea", it) for it in range(1, 26)), "poison")
     stage.bury("retry", *(remainder(f"hall{it}", "x") for it in range(12)))
     seen = look(stage.deployment, Choice(ALL))
-    assert seen.dead == {"interactive": 26, "bulk": 0, "retry": 12, "ephemeral": 0}
+    assert seen.dead == {"interactive": 26, "bulk": 0, "retry": 12, "ephemeral": 0, "hooks": 0}
     assert len([it for it in seen.letters if it.lane == "retry"]) == 12
     assert (stage.dead("interactive"), stage.dead("retry")) == (26, 12)
     assert [it for lane in ALL for it in stage.take(lane)] == []
@@ -128,7 +128,7 @@ def test_jobs_go_back_to_their_lanes(stage: MotoStage) -> None:
     done = drive(stage)
     assert done.redriven == {"interactive": 25, "retry": 1}
     assert (done.interrupted, done.died_again, done.dropped) == (False, set(), 0)
-    assert [stage.dead(it) for it in ALL] == [0, 0, 0, 0]
+    assert [stage.dead(it) for it in ALL] == [0] * len(ALL)
     back = stage.take("interactive")
     assert [parse_job(it["Body"]) for it in back] == jobs
     assert {it["Attributes"]["MessageGroupId"] for it in back} == {"tea#1#0"}

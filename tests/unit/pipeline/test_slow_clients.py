@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Raw
 
-from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore
+from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from domain.errors import PostFailed, Throttled
 from domain.fanout import Notice, Remainder
@@ -113,6 +113,7 @@ class Stage:
             marks=MemoryMarks(),
             notices=MemoryNotices(),
             statuses=statuses,
+            webhooks=MemoryWebhooks(store),
         )
         self.paces = {name: Pace(lane.post_rate) for name, lane in LANES.items()}
         self.counts: Counter[str] = Counter()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.errors import Unavailable
-from domain.fanout import Doorbell, Plan, parse_job
+from domain.fanout import Doorbell, Plan, Rung, parse_job
 from domain.rooms import GROWTH_CLAIM_MS, Room, ShardKey
 from tests.unit.world import World
 
@@ -273,7 +273,7 @@ async def test_a_plan_that_fails_comes_again() -> None:
     await world.say("m0", "hello", ROOM)
     ring = world.queue.ring
 
-    async def some(lane: str, jobs: Sequence[Doorbell | Plan]) -> None:
+    async def some(lane: str, jobs: Sequence[Rung]) -> None:
         await ring(lane, jobs[:7])
         raise Unavailable("the rest was not taken")
 

@@ -34,10 +34,12 @@ class AnnouncingRoster(Roster):
         )
         await self._tell(key, count, event, now)
 
-    async def leave(self, connection: str, membership: Membership) -> None:
+    async def leave(self, connection: str, membership: Membership) -> bool:
         count = await self._store.leave(connection, membership)
-        if count is not None:
-            await self._left(membership.key, count, membership.user, membership.name)
+        if count is None:
+            return False
+        await self._left(membership.key, count, membership.user, membership.name)
+        return True
 
     async def end(self, connection: str) -> None:
         await self._store.end_connection(connection)

@@ -97,6 +97,11 @@ class Outbox:
         queue = self._lines.get(line)
         return queue[0] if queue else None
 
+    def last(self, line: str) -> Pending | None:
+        """The request that stands last in a line: what is wanted when all of it is answered."""
+        queue = self._lines.get(line)
+        return queue[-1] if queue else None
+
     def waiting(self, client_id: str | None) -> Pending | None:
         """The request that was sent under this id and is not answered."""
         return self._waiting.get(client_id) if client_id is not None else None

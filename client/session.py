@@ -464,6 +464,10 @@ class Session:
         if following is None:
             self._leave_unwanted(joined.room_id, now)
             return ()
+        if pending is None and self._leaving(joined.room_id):
+            # Which of the two is carried out last nobody knows.
+            self._leave_again(joined.room_id, now)
+            return ()
         begins = not following.placed or joined.epoch != following.epoch
         for event in self._entries(joined.events):
             following.hold(event, asked_for=True)
@@ -610,6 +614,11 @@ class Session:
         pending = self._outbox.first(self._line(room))
         return pending is not None and isinstance(pending.request, JoinRoom) and pending.request.room_id == room
 
+    def _leaving(self, room: str) -> bool:
+        """Whether a leave of the room is the last that was wanted of it."""
+        pending = self._outbox.last(self._line(room))
+        return pending is not None and isinstance(pending.request, LeaveRoom) and pending.request.room_id == room
+
     def _mentioned(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
         """The service mentions where a room is. Where we begin there is for `welcome` or `joined` to say."""
         following = self._met(room)
@@ -673,8 +682,11 @@ class Session:
 
     def _leave_unwanted(self, room: str, now: float, *, first: bool = False) -> None:
         if first or self._outbox.first(self._line(room)) is None:
-            request = LeaveRoom(client_id=self._new_id(), room_id=room)
-            self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
+            self._leave_again(room, now, first=first)
+
+    def _leave_again(self, room: str, now: float, *, first: bool = False) -> None:
+        request = LeaveRoom(client_id=self._new_id(), room_id=room)
+        self._outbox.ask(request, now, line=self._line(room), ours=True, first=first)
 
     def _entries(self, raws: Iterable[Raw]) -> list[LogEvent]:
         entries = [event for event in read_events(raws) if isinstance(event, LogEvent)]

@@ -367,8 +367,11 @@ class Roster(Protocol):
         """Tell a room of a member that has joined it."""
         ...
 
-    async def leave(self, connection: str, membership: Membership) -> None:
-        """End a membership, and tell the room if it was this call that ended it."""
+    async def leave(self, connection: str, membership: Membership) -> bool:
+        """End a membership, and tell the room if it was this call that ended it.
+
+        False: it was over, or is another's by now, of a join that was carried out meanwhile.
+        """
         ...
 
     async def end(self, connection: str) -> None:

@@ -314,9 +314,11 @@ async def _count(
 
 
 async def _leave(ports: Ports, connection: str, room: str) -> None:
-    membership = (await ports.store.session(connection)).membership(room)
-    if membership is not None:
-        await ports.roster.leave(connection, membership)
+    """End the connection's membership of a room, whichever join it is of: one that the client has sent twice may be
+    carried out for the second time after the look at it, and then it is that one's."""
+    while (membership := (await ports.store.session(connection)).membership(room)) is not None:
+        if await ports.roster.leave(connection, membership):
+            return
 
 
 async def _since(ports: Ports, room: Room, request: JoinRoom) -> tuple[Sequence[bytes], bool]:

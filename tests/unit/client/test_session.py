@@ -566,6 +566,41 @@ def test_a_late_answer_to_a_join_does_not_bring_a_room_back() -> None:
     assert talk.session.cursor("nook") is None
 
 
+def test_who_is_told_of_a_join_again_while_leaving_leaves_once_more() -> None:
+    """The join's second execution may be carried out after the leave: the service would keep us as a member."""
+    talk = Talk()
+    talk.session.join("nook", talk.now)
+    join = {"clientId": talk.ask()["clientId"], "roomId": "nook"}
+    talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
+    talk.session.leave("nook", talk.now)
+    leave = talk.ask()
+    assert talk.give("joined", **join, epoch=1, head=4, recovered=False, events=[]) == ()
+    (left,) = talk.give("left", clientId=leave["clientId"], roomId="nook")
+    assert isinstance(left, Left)
+    again = talk.ask()
+    assert (again["type"], again["roomId"]) == ("leave_room", "nook")
+    assert talk.give("left", clientId=again["clientId"], roomId="nook") == ()
+    assert talk.session.cursor("nook") is None
+
+
+def test_who_wants_to_be_back_is_not_made_to_leave_once_more() -> None:
+    """The join that was wanted last follows the leave in its line."""
+    talk = Talk()
+    talk.session.join("nook", talk.now)
+    join = {"clientId": talk.ask()["clientId"], "roomId": "nook"}
+    talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
+    talk.session.leave("nook", talk.now)
+    leave = talk.ask()
+    talk.session.join("nook", talk.now)
+    talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
+    talk.give("left", clientId=leave["clientId"], roomId="nook")
+    back = talk.ask()
+    assert back["type"] == "join_room"
+    talk.give("joined", clientId=back["clientId"], roomId="nook", epoch=1, head=5, recovered=False, events=[])
+    assert talk.asked() == []
+    assert talk.session.cursor("nook") == (1, 5)
+
+
 # ------------------------------------------------------------------------------------------------ the inbox
 
 

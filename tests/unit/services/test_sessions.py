@@ -144,6 +144,27 @@ async def test_a_join_that_meets_the_end_of_the_room_takes_no_membership_from_wh
     assert len(world.events(name, "room_deleted")) == told
 
 
+async def test_a_join_that_is_carried_out_while_its_client_leaves_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that had no answer has sent its join twice; the first one takes effect between the look at the
+    membership and its deletion."""
+    world = World()
+    await world.connect("ada", room="tea")
+    leave = world.store.leave
+
+    async def join_first(*given: Any) -> Count | None:
+        monkeypatch.setattr(world.store, "leave", leave)
+        assert (await world.ask("ada", {"type": "join_room", "roomId": "tea"}))["type"] == "joined"
+        return await leave(*given)
+
+    monkeypatch.setattr(world.store, "leave", join_first)
+    assert (await world.ask("ada", {"type": "leave_room", "roomId": "tea"}))["type"] == "left"
+    [room] = (await world.store.rooms(["tea"])).values()
+    key = ShardKey("tea", room.epoch, 0)
+    shard = await world.store.shard(key)
+    assert shard is not None
+    assert (shard.members, await world.store.members(key)) == (0, [])
+
+
 async def test_who_left_hears_nothing_more() -> None:
     """leave_room, and disconnect, end the membership."""
     world = World()

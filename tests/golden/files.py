@@ -18,7 +18,7 @@ __all__ = ["EVENTS", "SESSIONS", "TRACES", "events_text", "sessions_text"]
 FOLDER = Path(__file__).parents[2] / "client/traces"
 SESSIONS = FOLDER / "sessions.json"
 EVENTS = FOLDER / "events.json"
-TRACES = 196
+TRACES = 194
 """How many conversations by chance."""
 
 

@@ -193,6 +193,12 @@ class Hall:
         more = {"next": found[PAGE - 1]["data"]["seq"]} if len(found) > PAGE else {}
         return "history", {**place, "entries": found[:PAGE], **more}
 
+    def _search(self, request: Json, name: str) -> tuple[str, Json]:
+        room = self.room(name)
+        found = [it for it in reversed(room.since(0)) if it["type"] in {"chat", "private_message"}]
+        more = {} if "cursor" in request else {"next": 2}
+        return "search", {"roomId": name, "epoch": room.epoch, "entries": found[:PAGE], **more}
+
     def _pong(self, request: Json, name: str) -> tuple[str, Json]:
         asked = request.get("cursors", self.rooms)
         here = [it for it in [*sorted(self.members), self.inbox] if it in asked]

@@ -10,8 +10,9 @@ An input is a list, its first item is one of:
 | disconnected | it has ended |
 | receive, event · text, frame | a frame came: as JSON, or as it is, since it is none |
 | tick | it is time |
-| send, room, text, options · send_private, user, text · join, room · leave, room · history, room, options |
-| rooms, options · members, room, options · ask, request · presence, status · ping · read, room, seq · typing, room |
+| send, room, text, options · send_private, user, text · join, room · leave, room |
+| history, room, options · search, room, query, options · rooms, options · members, room, options |
+| ask, request · presence, status · ping · read, room, seq · typing, room |
 | look | nothing happens; `state` says what the session shows |
 
 and a last item `"unsent"` means that the frames are not taken out now. An output has `id` (the request's), `refused`
@@ -120,6 +121,9 @@ class Player:
 
     def _history(self, at: float, room: str, options: Json) -> str:
         return self.session.history(room, at, **options)
+
+    def _search(self, at: float, room: str, query: str, options: Json) -> str:
+        return self.session.search(room, query, at, **options)
 
     def _rooms(self, at: float, options: Json) -> str:
         return self.session.list_rooms(at, **options)

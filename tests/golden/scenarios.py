@@ -60,6 +60,8 @@ SAYS: tuple[tuple[Any, ...], ...] = (
         ("history", {}),
         ("history", {"before": 5, "limit": 2}),
         ("history", {"after": 0, "thread": 1}),
+        ("search", "red fox", {}),
+        ("search", "red", {"cursor": 2, "limit": 5}),
     ),
     *(("rooms", {}), ("rooms", {"parent": "den", "cursor": "a"}), ("members", {}), ("members", {"cursor": "x"})),
     *(("presence", "away"), ("presence", "online"), ("presence", "busy"), ("ping",), ("typing",)),
@@ -167,7 +169,7 @@ class _Talk:
                 self.give(name, room, f"s{len(self.steps)}", *rest, *unsent)
             case "send_private":
                 self.give(name, self.draw.choice((OTHER, self.hall.user)), f"p{len(self.steps)}", *unsent)
-            case "join" | "leave" | "typing" | "history" | "members":
+            case "join" | "leave" | "typing" | "history" | "members" | "search":
                 self.give(name, room, *rest, *unsent)
             case _:
                 self.give(name, *rest, *unsent)

@@ -8,33 +8,35 @@ export const SILENT_TRIES = 4;
 
 /** The tries of one reconnect. Wait for `pause()`, open a socket that names `room`, and tell what became of it. */
 export class Backoff {
-  private bound = PAUSE;
-  private silent = 0;
+  readonly #entrances: string[];
+  readonly #draw: () => number;
+  #bound = PAUSE;
+  #silent = 0;
 
   /** `entrances`: the rooms to name, one after the other, where the service refuses the one before. */
-  constructor(
-    private readonly entrances: string[],
-    private readonly draw: () => number,
-  ) {}
+  constructor(entrances: string[], draw: () => number) {
+    this.#entrances = entrances;
+    this.#draw = draw;
+  }
 
   /** The room to name at the next try. */
   get room(): string {
-    return this.entrances[0]!;
+    return this.#entrances[0]!;
   }
 
   /** The seconds before the next try. */
   pause(): number {
-    const pause = this.bound * this.draw();
-    this.bound = Math.min(PAUSE_LIMIT, 2 * this.bound);
+    const pause = this.#bound * this.#draw();
+    this.#bound = Math.min(PAUSE_LIMIT, 2 * this.#bound);
     return pause;
   }
 
   /** The handshake was answered with that HTTP status. Whether another try may succeed. */
   refused(status: number): boolean {
-    if (status === 403 && this.entrances.length > 1) {
+    if (status === 403 && this.#entrances.length > 1) {
       // This room is closed to us; we may still be welcome in another.
-      this.entrances.shift();
-      this.bound = PAUSE;
+      this.#entrances.shift();
+      this.#bound = PAUSE;
       return true;
     }
     return status === 429 || status >= 500;
@@ -42,6 +44,6 @@ export class Backoff {
 
   /** The try failed, and nobody says why: nobody may be there, or this room may be closed to us. */
   unanswered(): void {
-    if (++this.silent % SILENT_TRIES === 0) this.entrances.push(this.entrances.shift()!);
+    if (++this.#silent % SILENT_TRIES === 0) this.#entrances.push(this.#entrances.shift()!);
   }
 }

@@ -186,6 +186,16 @@ export interface HistoryPage {
   next?: number;
 }
 
+export interface SearchPage {
+  type: "search";
+  clientId?: string;
+  roomId: string;
+  epoch: number;
+  /** As they stand on the wire, the newest first. */
+  entries: unknown[];
+  next?: number;
+}
+
 export interface RoomSummary {
   roomId: string;
   activeUsers: number;
@@ -319,6 +329,7 @@ export type Event =
   | Joined
   | Left
   | HistoryPage
+  | SearchPage
   | RoomList
   | MemberList
   | Pong

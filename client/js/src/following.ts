@@ -34,13 +34,13 @@ export class Following {
   /** An entry came; returns those that are now next in order. */
   arrive(event: LogEvent): LogEvent[] {
     this.hold(event);
-    return this.release();
+    return this.#release();
   }
 
   /** Keep an entry until its turn, unless it is old, or too many wait that can be asked for again. */
   hold(event: LogEvent, askedFor = false): void {
     const { epoch, seq } = event;
-    if (epoch > this.epoch) this.begin(epoch);
+    if (epoch > this.epoch) this.#begin(epoch);
     if (epoch < this.epoch || seq <= this.cursor) return;
     this.known = Math.max(this.known, seq);
     if ((askedFor || this.held.size < HELD_LIMIT) && !this.held.has(seq)) this.held.set(seq, event);
@@ -48,11 +48,11 @@ export class Following {
 
   /** The entry at `seq` is had already: its turn passes without it. Returns those that are now next in order. */
   passOver(epoch: number, seq: number): LogEvent[] {
-    if (epoch > this.epoch) this.begin(epoch);
+    if (epoch > this.epoch) this.#begin(epoch);
     if (epoch < this.epoch || seq <= this.cursor) return [];
     this.known = Math.max(this.known, seq);
     this.held.set(seq, null);
-    return this.release();
+    return this.#release();
   }
 
   /**
@@ -61,21 +61,21 @@ export class Following {
    */
   place(epoch: number, head: number): LogEvent[] {
     if (epoch < this.epoch) return [];
-    if (epoch > this.epoch) this.begin(epoch);
-    if (!this.placed) this.cursor = Math.min(head, this.first - 1);
+    if (epoch > this.epoch) this.#begin(epoch);
+    if (!this.placed) this.cursor = Math.min(head, this.#first - 1);
     this.known = Math.max(this.known, head);
-    return this.release();
+    return this.#release();
   }
 
   /** History gave `entries`, and has nothing else up to `covered`: what is still missing there is gone. */
   fill(entries: LogEvent[], covered: number): (LogEvent | Missed)[] {
     for (const event of entries) this.hold(event, true);
-    const released: (LogEvent | Missed)[] = this.release();
+    const released: (LogEvent | Missed)[] = this.#release();
     while (this.placed && this.cursor < covered) {
-      const last = Math.min(covered, this.first - 1);
+      const last = Math.min(covered, this.#first - 1);
       released.push({ type: "missed", roomId: this.room, epoch: this.epoch, first: this.cursor + 1, last });
       this.cursor = last;
-      released.push(...this.release());
+      released.push(...this.#release());
     }
     return released;
   }
@@ -83,16 +83,16 @@ export class Following {
   /** Release all that is held, in order: nothing will come between any more. */
   surrender(): (LogEvent | Missed)[] {
     if (!this.held.size) return [];
-    if (!this.placed) this.cursor = this.first - 1;
+    if (!this.placed) this.cursor = this.#first - 1;
     return this.fill([], [...this.held.keys()].reduce((one, other) => Math.max(one, other)));
   }
 
   /** The lowest seq that is held. */
-  private get first(): number {
+  get #first(): number {
     return [...this.held.keys()].reduce((one, other) => Math.min(one, other), Infinity);
   }
 
-  private begin(epoch: number): void {
+  #begin(epoch: number): void {
     this.epoch = epoch;
     this.cursor = UNPLACED;
     this.known = 0;
@@ -100,7 +100,7 @@ export class Following {
     this.held.clear();
   }
 
-  private release(): LogEvent[] {
+  #release(): LogEvent[] {
     const released: LogEvent[] = [];
     for (let event; this.placed && (event = this.held.get(this.cursor + 1)) !== undefined; ) {
       this.held.delete(++this.cursor);

@@ -48,6 +48,7 @@ const FORMS = new Map(
     joined: `${STANDS} recovered:b events:[r`,
     left: `${REPLY} roomId:s`,
     history: `${STANDS} entries:[r next?i`,
+    search: `${REPLY} roomId:s epoch:i entries:[r next?i`,
     room_list: `${REPLY} rooms:[Room cursor?s`,
     members: `${REPLY} roomId:s members:[Member cursor?s`,
     pong: `${REPLY} time:i heads:{Head`,

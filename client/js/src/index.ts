@@ -4,6 +4,7 @@ export {
   type Clock,
   type ConnectOptions,
   type Connection,
+  type Found,
   type Page,
   type Socket,
   type SocketConstructor,
@@ -13,4 +14,4 @@ export { ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreach
 export type * from "./events.js";
 export { readEvent, readFrame } from "./frames.js";
 export type { Request, Status } from "./requests.js";
-export { type Saying, Session, type SessionOptions, type Span } from "./session.js";
+export { type Part, type Saying, Session, type SessionOptions, type Span } from "./session.js";

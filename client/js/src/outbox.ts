@@ -41,17 +41,19 @@ export const patient = (it: Pending): boolean => it.ours || it.tries < TRIES;
 export class Outbox {
   /** Whether there is a connection to send on. */
   open = false;
-  private readonly lines = new Map<string, Pending[]>();
-  private waiting = new Map<string, Pending>();
-  private unsent: string[] = [];
+  readonly #draw: () => number;
+  readonly #newId: () => string;
+  readonly #lines = new Map<string, Pending[]>();
+  #waiting = new Map<string, Pending>();
+  #unsent: string[] = [];
 
-  constructor(
-    private readonly draw: () => number,
-    private readonly newId: () => string,
-  ) {}
+  constructor(draw: () => number, newId: () => string) {
+    this.#draw = draw;
+    this.#newId = newId;
+  }
 
   get empty(): boolean {
-    return !this.waiting.size && !this.lines.size;
+    return !this.#waiting.size && !this.#lines.size;
   }
 
   /**
@@ -60,7 +62,7 @@ export class Outbox {
    * Throws `RequestRefused` for one that fits into no frame, since the service would close the socket for it.
    */
   ask(asked: Request, now: number, { line, ours = false, first = false }: Asking = {}): string {
-    const clientId = this.newId();
+    const clientId = this.#newId();
     const request = { ...asked, clientId };
     const frame = JSON.stringify(request);
     if (new TextEncoder().encode(frame).length > FRAME_LIMIT) {
@@ -68,39 +70,44 @@ export class Outbox {
     }
     const pending = { clientId, request, frame, line, ours, tries: 0, due: Infinity };
     if (line === undefined) {
-      this.waiting.set(clientId, pending);
-      if (this.open) this.transmit(pending, now);
+      this.#waiting.set(clientId, pending);
+      if (this.open) this.#transmit(pending, now);
     } else {
-      const queue = this.lines.get(line) ?? [];
-      this.lines.set(line, first ? [pending, ...queue] : [...queue, pending]);
-      this.advance(line, now);
+      const queue = this.#lines.get(line) ?? [];
+      this.#lines.set(line, first ? [pending, ...queue] : [...queue, pending]);
+      this.#advance(line, now);
     }
     return clientId;
   }
 
   /** Send a request that has no answer, if there is a connection. */
   tell(request: Request): void {
-    if (this.open) this.unsent.push(JSON.stringify(request));
+    if (this.open) this.#unsent.push(JSON.stringify(request));
   }
 
   /** The request that stands first in a line: the one that is under way, if there is a connection. */
   first(line: string): Pending | undefined {
-    return this.lines.get(line)?.[0];
+    return this.#lines.get(line)?.[0];
+  }
+
+  /** The request that stands last in a line: what is wanted when all of it is answered. */
+  last(line: string): Pending | undefined {
+    return this.#lines.get(line)?.at(-1);
   }
 
   /** The request that was sent under this id and is not answered. */
   find(clientId: string | undefined): Pending | undefined {
-    return this.waiting.get(clientId!);
+    return this.#waiting.get(clientId!);
   }
 
   /** The request is answered for good; the next in its line goes out. */
   finish(clientId: string | undefined, now: number): Pending | undefined {
     const pending = this.find(clientId);
     if (pending) {
-      this.waiting.delete(clientId!);
+      this.#waiting.delete(clientId!);
       if (pending.line !== undefined) {
-        this.lines.get(pending.line)!.shift();
-        this.advance(pending.line, now);
+        this.#lines.get(pending.line)!.shift();
+        this.#advance(pending.line, now);
       }
     }
     return pending;
@@ -108,57 +115,57 @@ export class Outbox {
 
   /** Send it again after `atLeast` seconds and a jittered pause. */
   postpone(pending: Pending, now: number, atLeast = 0): void {
-    pending.due = now + atLeast + Math.min(PAUSE_LIMIT, PAUSE * 2 ** pending.tries) * this.draw();
+    pending.due = now + atLeast + Math.min(PAUSE_LIMIT, PAUSE * 2 ** pending.tries) * this.#draw();
   }
 
   /** Some request failed, and nobody says which: send every one again. */
   postponeAll(now: number): void {
-    for (const pending of this.waiting.values()) this.postpone(pending, now);
+    for (const pending of this.#waiting.values()) this.postpone(pending, now);
   }
 
   /** Send all that waits; of each line the first. */
   connected(now: number): void {
     this.open = true;
-    for (const pending of [...this.waiting.values()]) this.transmit(pending, now);
-    for (const line of [...this.lines.keys()]) this.advance(line, now);
+    for (const pending of [...this.#waiting.values()]) this.#transmit(pending, now);
+    for (const line of [...this.#lines.keys()]) this.#advance(line, now);
   }
 
   /** No answer will come: lines stand still, the user's other requests wait, ours are dropped. */
   disconnected(): void {
     this.open = false;
-    this.unsent = [];
-    this.waiting = new Map([...this.waiting].filter(([, it]) => it.line === undefined && !it.ours));
+    this.#unsent = [];
+    this.#waiting = new Map([...this.#waiting].filter(([, it]) => it.line === undefined && !it.ours));
   }
 
   /** The frames to send now, in order; they are handed out once. */
   frames(): string[] {
-    const frames = this.unsent;
-    this.unsent = [];
+    const frames = this.#unsent;
+    this.#unsent = [];
     return frames;
   }
 
   /** When `overdue` is wanted next. */
   due(): number {
-    return this.open ? Math.min(Infinity, ...[...this.waiting.values()].map((it) => it.due)) : Infinity;
+    return this.open ? Math.min(Infinity, ...[...this.#waiting.values()].map((it) => it.due)) : Infinity;
   }
 
   /** Send again what is due; returns those that have been tried often enough. */
   overdue(now: number): Pending[] {
-    const due = [...this.waiting.values()].filter((it) => it.due <= now);
-    for (const pending of due.filter(patient)) this.transmit(pending, now);
+    const due = [...this.#waiting.values()].filter((it) => it.due <= now);
+    for (const pending of due.filter(patient)) this.#transmit(pending, now);
     return due.filter((it) => it.due <= now);
   }
 
-  private advance(line: string, now: number): void {
-    const [next] = this.lines.get(line)!;
-    if (!next) this.lines.delete(line);
-    else if (this.open && !this.waiting.has(next.clientId)) this.transmit(next, now);
+  #advance(line: string, now: number): void {
+    const [next] = this.#lines.get(line)!;
+    if (!next) this.#lines.delete(line);
+    else if (this.open && !this.#waiting.has(next.clientId)) this.#transmit(next, now);
   }
 
-  private transmit(pending: Pending, now: number): void {
+  #transmit(pending: Pending, now: number): void {
     pending.tries += 1;
     pending.due = now + REPLY_WITHIN;
-    this.waiting.set(pending.clientId, pending);
-    this.unsent.push(pending.frame);
+    this.#waiting.set(pending.clientId, pending);
+    this.#unsent.push(pending.frame);
   }
 }

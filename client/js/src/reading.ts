@@ -14,49 +14,49 @@ function beyond(one: RoomHead, other: RoomHead = NOWHERE): boolean {
 /** The marks of one user. */
 export class Reading {
   /** Room → the mark that the service has named. */
-  private readonly named = new Map<string, RoomHead>();
+  readonly #named = new Map<string, RoomHead>();
   /** Room → the one that is under way. */
-  private asked = new Map<string, RoomHead>();
+  #asked = new Map<string, RoomHead>();
   /** Room → one beyond both. */
-  private readonly wanted = new Map<string, RoomHead>();
+  readonly #wanted = new Map<string, RoomHead>();
 
   /** The user has read so far. */
   want(room: string, place: RoomHead): void {
-    if ([this.named, this.asked, this.wanted].every((it) => beyond(place, it.get(room)))) this.wanted.set(room, place);
+    if ([this.#named, this.#asked, this.#wanted].every((it) => beyond(place, it.get(room)))) this.#wanted.set(room, place);
   }
 
   /** The mark to ask for now, if there is one and none is under way. */
   begin(room: string): RoomHead | undefined {
-    const place = this.wanted.get(room);
-    if (!place || this.asked.has(room)) return;
-    this.wanted.delete(room);
-    this.asked.set(room, place);
+    const place = this.#wanted.get(room);
+    if (!place || this.#asked.has(room)) return;
+    this.#wanted.delete(room);
+    this.#asked.set(room, place);
     return place;
   }
 
   /** None is under way any more. */
   answered(room: string): void {
-    this.asked.delete(room);
+    this.#asked.delete(room);
   }
 
   /** The service has named the user's mark; whether that is news. */
   stands(room: string, place: RoomHead): boolean {
-    if (!beyond(place, this.named.get(room))) return false;
-    this.named.set(room, place);
-    const wanted = this.wanted.get(room);
+    if (!beyond(place, this.#named.get(room))) return false;
+    this.#named.set(room, place);
+    const wanted = this.#wanted.get(room);
     if (wanted && !beyond(wanted, place)) this.forget(room);
     return true;
   }
 
   /** No answer will come to any; what was under way is wanted again. */
   lost(): void {
-    const { asked } = this;
-    this.asked = new Map();
+    const asked = this.#asked;
+    this.#asked = new Map();
     for (const [room, place] of asked) this.want(room, place);
   }
 
   /** Want nothing of the room. */
   forget(room: string): void {
-    this.wanted.delete(room);
+    this.#wanted.delete(room);
   }
 }

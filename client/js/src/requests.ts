@@ -31,6 +31,7 @@ type Fields =
   | { type: "join_room"; roomId: string; since?: number; epoch?: number }
   | { type: "leave_room"; roomId?: string }
   | { type: "history"; roomId: string; before?: number; after?: number; limit?: number; thread?: number }
+  | { type: "search"; roomId: string; query: string; cursor?: number; limit?: number }
   | { type: "ping"; cursors?: Record<string, number> }
   | { type: "room_list"; parent?: string; cursor?: string; limit?: number }
   | { type: "members"; roomId: string; cursor?: string }

@@ -57,6 +57,7 @@ class Player {
   tick = (at) => this.session.tick(at);
   send_private = (at, user, text) => this.session.sendPrivate(user, text, at);
   leave = (at, room) => this.session.leave(room, at);
+  search = (at, room, query, part) => this.session.search(room, query, at, part);
   rooms = (at, options) => this.session.listRooms(at, options);
   history = (at, room, span) => this.session.history(room, at, span);
   members = (at, room, { cursor }) => this.session.listMembers(room, at, cursor);

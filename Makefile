@@ -56,7 +56,7 @@ check: .venv/.dev  ## format, lint, types, import rules
 
 js: .venv/.js  ## the JavaScript client: build it into client/js/dist, and test it (asks for Node 20)
 	@rm -rf .venv/js/src .venv/js/test .venv/js/dist client/js/dist
-	@cp -r client/js/src client/js/test client/js/README.md client/js/tsconfig.json .venv/js
+	@cp -r client/js/src client/js/test client/js/tsconfig.json .venv/js
 	@cd .venv/js && npm run --silent build && ROOMCAST_TRACES=$(CURDIR)/client/traces npm test --silent
 	@cp -r .venv/js/dist client/js/dist
 

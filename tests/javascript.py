@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["built", "node"]
+__all__ = ["CLIENT", "built", "installed", "node", "passed"]
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "client/js"
 TOOLS = ROOT / ".venv/js/node_modules"
 """What `make js` installs, and `make test` where npm is there."""
 OLDEST = 20
+WITHIN = 100
+"""Seconds."""
 
 
 def built(folder: Path) -> Path:
@@ -35,7 +38,28 @@ def built(folder: Path) -> Path:
     return folder
 
 
-def node(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def node(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """What Node says to these arguments."""
-    env = {**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces")}
-    return subprocess.run(["node", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    env = {**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces"), **env}
+    return subprocess.run(
+        ["node", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=WITHIN
+    )
+
+
+def passed(done: subprocess.CompletedProcess[str]) -> None:
+    """Node's own tests have passed, all of them."""
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert "# skipped 0" in done.stdout
+
+
+def installed(package: Path, folder: Path) -> Path:
+    """`folder`, in which the package is installed as `npm pack` makes it, and nothing else."""
+    packed = json.loads(_npm(package, "pack", "--json", "--pack-destination", str(folder)))
+    _npm(folder, "install", "--offline", "--no-audit", "--no-fund", str(folder / packed[0]["filename"]))
+    return folder
+
+
+def _npm(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["npm", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

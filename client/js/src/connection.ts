@@ -120,7 +120,7 @@ export class Connection {
   /** Cuts short whatever is waited for, once the connection has ended. */
   #cut = (): void => {};
 
-  /** `connect` makes them. */
+  /** @internal `connect` makes them. */
   constructor(url: string, options: ConnectOptions) {
     this.#url = url;
     this.#options = options;
@@ -130,7 +130,7 @@ export class Connection {
     this.#session = new Session(room, { draw, newId });
   }
 
-  /** Open the first socket, and stay. */
+  /** @internal Open the first socket, and stay. */
   async begin(): Promise<void> {
     const { signal } = this.#options;
     signal?.throwIfAborted();

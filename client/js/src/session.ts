@@ -2,7 +2,7 @@
  * A client's side of the conversation: frames in, events and frames out. No socket, no clock, no chance of its own.
  *
  * It does what client/session.py does, whose rules stand there; client/traces/ holds both to the same.
- * `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due()`.
+ * `now` is in seconds of any clock that never goes back. Frames to send wait in `frames()`; call `tick` at `due`.
  */
 import type {
   Ack,

@@ -132,7 +132,7 @@ class Gateway:
         self._bucket = TokenBucket(rate, burst, self._clock)
         self._status = status or self._own_status
         self._management = Management(
-            stage, self, page=lambda: self.ws_url, status=self._status, post_latency=post_latency, functions=functions
+            stage, self, ws_url=lambda: self.ws_url, status=self._status, post_latency=post_latency, functions=functions
         )
         self._connections: dict[str, GatewayConnection] = {}
         self._pending: dict[ServerConnection, asyncio.Task[Any]] = {}

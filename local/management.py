@@ -4,7 +4,6 @@ verified."""
 from __future__ import annotations
 
 import asyncio
-import html
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from local.functions import FunctionError, InvocationFailed, Invoke
+from local.page import answer
 
 __all__ = ["PAYLOAD_LIMIT", "Management", "PostTally", "Sockets"]
 
@@ -60,7 +60,7 @@ class Management:
         stage: str,
         sockets: Sockets,
         *,
-        page: Callable[[], str],
+        ws_url: Callable[[], str],
         status: Callable[[], Awaitable[dict[str, Any]]],
         post_latency: Callable[[], float] | None = None,
         functions: Mapping[str, Invoke] | None = None,
@@ -70,7 +70,7 @@ class Management:
         self.posts = PostTally()
         self._prefix = f"/{stage}/@connections/"
         self._sockets = sockets
-        self._page = page
+        self._ws_url = ws_url
         self._status = status
         self._post_latency = post_latency
         self._functions = functions or {}
@@ -86,11 +86,10 @@ class Management:
         invocation = _INVOCATION.fullmatch(path)
         if invocation and request.method == "POST" and "Authorization" in request.headers:
             return await self._invoke(invocation[1], request)
-        if request.method == "GET" and path == "/":
-            return web.Response(text=_PAGE.format(url=html.escape(self._page())), content_type="text/html")
         if request.method == "GET" and path == "/twin":
             return web.json_response(await self._status())
-        return _error(403)
+        page = answer(path, self._ws_url()) if request.method == "GET" else None
+        return page if page is not None else _error(403)
 
     async def _post(self, connection_id: str, request: web.BaseRequest) -> web.Response:
         posts = self.posts
@@ -167,14 +166,3 @@ def _error(status: int) -> web.Response:
     kind, text = _ERRORS[status]
     body = json.dumps({"message": text})
     return web.Response(status=status, text=body, content_type="application/json", headers={"x-amzn-ErrorType": kind})
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>roomcast</title>
-<h1>roomcast</h1>
-<p>Rooms over WebSocket, on a twin of AWS on this machine. Connect to <code>{url}</code>.</p>
-<p>What the twin is doing: <a href="/twin">/twin</a>.</p>
-</html>
-"""

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-__all__ = ["CLIENT", "built", "installed", "node", "passed"]
+__all__ = ["CLIENT", "ROOT", "built", "installed", "node", "passed"]
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "client/js"
@@ -38,11 +39,18 @@ def built(folder: Path) -> Path:
     return folder
 
 
-def node(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def node(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, within: float = WITHIN
+) -> subprocess.CompletedProcess[str]:
     """What Node says to these arguments."""
-    env = {**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces"), **env}
     return subprocess.run(
-        ["node", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=WITHIN
+        ["node", *arguments],
+        cwd=folder,
+        env={**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces"), **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=within,
     )
 
 

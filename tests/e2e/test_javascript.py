@@ -37,7 +37,7 @@ def url(package: Path) -> Iterator[str]:
 
 def test_every_message_comes_once_and_in_order(package: Path, url: str) -> None:
     """Also while sockets break under load; and every request is answered."""
-    passed(node(package, "--test", "--test-timeout=60000", "e2e/twin.test.js", ROOMCAST_URL=url))
+    passed(node(package, "--test", "--test-timeout=60000", "e2e/twin.test.js", env={"ROOMCAST_URL": url}))
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ async def test_the_javascript_client_shows_a_fresh_token(stage: Stage, package: 
     good, now = stage.tokens["ada"]["AccessToken"], int(time.time())
     tokens = (good, *(stage.forged(good, "access", exp=now + seconds) for seconds in (600, -600)))
     given = {"ROOMCAST_URL": stage.twin.ws_url, "TOKENS": " ".join(tokens)}
-    passed(await asyncio.to_thread(node, package, "--test", "e2e/token.test.js", **given))
+    passed(await asyncio.to_thread(node, package, "--test", "e2e/token.test.js", env=given))
 
 
 @pytest.mark.slow

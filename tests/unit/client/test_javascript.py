@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.events import EVENTS
-from tests.javascript import CLIENT, built, node, passed
+from tests.javascript import CLIENT, ROOT, built, node, passed
 
 ANSWERS = {"ack", "left", "history", "search", "pong", "room_list", "members", "notices", "reauthenticated"}
 """Types of events that a call's caller has, and nobody else."""
@@ -47,8 +47,15 @@ def test_its_page_names_what_there_is(package: Path) -> None:
 
 
 def test_it_asks_for_nothing_at_run_time() -> None:
-    """And the lock names no registry."""
+    """Whoever installs it installs nothing else."""
     package = json.loads((CLIENT / "package.json").read_text())
     assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(package)
+
+
+@pytest.mark.parametrize("folder", ["client/js", "web", "tests/e2e/browser"])
+def test_what_builds_and_tests_is_pinned(folder: str) -> None:
+    """To versions, by hashes, and the lock names no registry."""
+    package = json.loads((ROOT / folder / "package.json").read_text())
     assert all(version[0].isdigit() for version in package["devDependencies"].values())
-    assert "resolved" not in (CLIENT / "package-lock.json").read_text()
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text())
+    assert all("integrity" in it and "resolved" not in it for name, it in lock["packages"].items() if name)

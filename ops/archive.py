@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ops.options import Profile, Region, Stage, Url
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -32,10 +34,10 @@ def cat(
         str | None, typer.Option("--to", metavar="TIME", help="A day, which is printed whole, or a time, which is not.")
     ] = None,
     text: Annotated[bool, typer.Option("--text", help="Print lines for people instead of JSON.")] = False,
-    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
-    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
 ) -> None:
     """Print what was said in a room: a line of JSON for each entry, in the order of its log."""
     from ops.archive_cat import Choice, print_archive

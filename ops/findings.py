@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from ops.search import Objective, Point, Search, Trial, pareto
-from ops.trial import Load
+from ops.trial import Load, up_options
 
 __all__ = ["Findings", "lane_settings", "write_plot"]
 
@@ -36,6 +36,8 @@ class Findings:
     seed: int
     stage: str | None
     search: Search
+    post_latency: float = 0.0
+    """Milliseconds that a post took on the twin, on average."""
     interrupted: bool = False
 
     @property
@@ -49,7 +51,7 @@ class Findings:
         return "  ".join(f"{name}={value:g}" for name, value in zip(self.names, point, strict=True))
 
     def up_options(self, point: Point) -> str:
-        return " ".join(f"--lane {it}" for it in self.settings(point))
+        return " ".join(up_options(self.settings(point), self.post_latency))
 
     def deploy_flags(self, point: Point) -> str:
         """As `make deploy ARGS=` takes them. Lambda's mappings take no maximum concurrency below 2."""
@@ -63,6 +65,7 @@ class Findings:
             "objective": "cost" if self.objective.limit is None else {"p99": self.objective.limit},
             "lane": self.lane,
             "load": asdict(self.load),
+            "post_latency_ms": self.post_latency if self.stage is None else None,
             "seed": self.seed,
             "stage": self.stage,
             "interrupted": self.interrupted,

@@ -11,6 +11,7 @@ import typer
 from domain.errors import BadSetting
 from ops import archive as archive_commands
 from ops import user, webhook
+from ops.options import Json, Profile, Region, Stage, Url
 
 __all__ = ["app", "main"]
 
@@ -65,6 +66,15 @@ def up(
     ] = "closed",
     rate: Annotated[float, typer.Option(min=1, help="Requests a second that the gateway takes.")] = 10_000,
     burst: Annotated[float, typer.Option(min=1, help="Requests that it takes at once.")] = 5_000,
+    post_latency: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=10_000,
+            metavar="MS",
+            help="What a post takes on average, drawn from none to twice that; on AWS ~10.",
+        ),
+    ] = 0,
     reset: Annotated[bool, typer.Option("--reset", help="Forget what is stored.")] = False,
     archive: Annotated[bool, typer.Option("--archive", help="Archive what is said: `roomcast archive cat`.")] = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
@@ -85,6 +95,7 @@ def up(
         review_fails=review_fails,
         rate=rate,
         burst=burst,
+        post_latency=post_latency,
         reset=reset,
         archive=archive,
         until_eof=until_eof,
@@ -192,7 +203,7 @@ def plan(
     lane: Annotated[
         list[str] | None, typer.Option(help="A lane's setting, LANE.SETTING=NUMBER; may be given again.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Tell what rooms would ask of AWS: posts, packing, hot keys, quotas, and the cost of a month. Runs nothing."""
     from ops.plan import plan as show
@@ -216,10 +227,10 @@ def plan(
 def status(
     seconds: Annotated[float | None, typer.Argument(help="Between two readings, with --watch.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Read again every SECONDS, or 2, until Ctrl-C.")] = False,
-    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
-    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch one line for each reading.")] = False,
 ) -> None:
     """Tell how a service is: its queues, workers, posts, failures, and what is wrong."""
@@ -239,10 +250,10 @@ def redrive(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show them.")] = False,
     drop_poison: Annotated[bool, typer.Option("--drop-poison", help="Delete those that can't be read.")] = False,
-    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
-    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes or --dry-run.")] = False,
 ) -> None:
     """Show the dead letters, ask, and give them back to their lanes. Ctrl-C stops; a second run goes on."""
@@ -275,11 +286,11 @@ def publish(
     client_id: Annotated[
         str | None, typer.Option(help="8 to 64 characters: said again with the same, it is one message.")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
-    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Say something as a service: in a room without being in it, or to a user."""
     from ops.backend import publish as say
@@ -302,11 +313,11 @@ def publish(
 @app.command(epilog="Example: roomcast close mallory --stage dev")
 def close(
     user: Annotated[str, typer.Argument(help="Whose sockets are closed.")],
-    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
-    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Close all sockets of a user. They may come back, unless a room or the identity provider keeps them out."""
     from ops.backend import close_user
@@ -326,10 +337,10 @@ def forget(
     write_units: Annotated[float | None, typer.Option(help="Write units a second, likewise; without it: 500.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is.")] = False,
-    url: Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")] = None,
-    stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
-    profile: Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")] = None,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes or --dry-run.")] = False,
 ) -> None:
     """Forget a user, in the log and the archive. It reads whole tables. Killed at any moment, a second run goes on."""
@@ -372,11 +383,15 @@ def tune(
         float | None, typer.Option(help="How long messages are sent in a measurement; 10 without a profile.")
     ] = None,
     ramp: Annotated[float | None, typer.Option(help="Connects a second.")] = None,
+    post_latency: Annotated[
+        float,
+        typer.Option(min=0, max=10_000, metavar="MS", help="What a post takes on the twin, as `up` takes it."),
+    ] = 10,
     trials: Annotated[int, typer.Option(min=1, help="Settings to try.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of the best of them; the median counts.")] = 3,
     seed: Annotated[int, typer.Option(help="What is drawn depends on it alone.")] = 0,
     stage: Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin for each measurement.")] = None,
-    region: Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")] = None,
+    region: Region = None,
     url: Annotated[
         str | None, typer.Option(help="Where its clients connect, instead of its own WebSocket URL.")
     ] = None,
@@ -402,6 +417,7 @@ def tune(
         grid=grid or (),
         use=use or (),
         load=Load(profile=profile, clients=clients, rooms=rooms, rate=rate, seconds=seconds, ramp=ramp).complete(),
+        post_latency=post_latency,
         trials=trials,
         repeats=repeats,
         seed=seed,

@@ -15,7 +15,7 @@ from domain.errors import BadSetting
 from ops.loadtest import Options
 from ops.search import Figure
 
-__all__ = ["Load", "TrialError", "figure_of", "measure", "own_twin"]
+__all__ = ["Load", "TrialError", "figure_of", "measure", "own_twin", "up_options"]
 
 STOP_WITHIN = 40.0
 """Seconds for a twin to end."""
@@ -57,13 +57,20 @@ class Load:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+def up_options(lane_settings: Sequence[str], post_latency: float) -> list[str]:
+    """What `roomcast up` is given for a twin with these settings."""
+    latency = ["--post-latency", f"{post_latency:g}"] if post_latency else []
+    return [*latency, *(it for setting in lane_settings for it in ("--lane", setting))]
+
+
 @contextmanager
-def own_twin(lane_settings: Sequence[str]) -> Iterator[str]:
-    """A twin with these settings for as long as the block lasts; its WebSocket URL.
+def own_twin(lane_settings: Sequence[str], *, post_latency: float = 0.0) -> Iterator[str]:
+    """A twin with these settings, whose posts take `post_latency` milliseconds on average, for as long as the block
+    lasts; its WebSocket URL.
 
     It ends with its standard input, so also when this process is killed.
     """
-    settings = [it for setting in lane_settings for it in ("--lane", setting)]
+    settings = up_options(lane_settings, post_latency)
     with subprocess.Popen(  # noqa: S603  # this very command
         [*COMMAND, "up", "--port", "0", "--json", "--until-eof", *settings],
         stdin=subprocess.PIPE,

@@ -42,13 +42,14 @@ VALUES: Mapping[str, Sequence[float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was asked for. `stage` is None for a twin of its own."""
+    """What was asked for. `stage` is None for a twin of its own, whose posts take `post_latency` milliseconds."""
 
     objective: str = "p99=300"
     lane: str = "interactive"
     grid: Sequence[str] = ()
     use: Sequence[str] = ()
     load: Load
+    post_latency: float = 10.0
     trials: int = 16
     repeats: int = 3
     seed: int = 0
@@ -132,12 +133,13 @@ def _search(options: Options, deployment: Deployment | None) -> Findings:
         load=options.load,
         seed=options.seed,
         stage=options.stage,
+        post_latency=options.post_latency,
         search=search,
     )
     out = Console(stderr=True, highlight=False)
     if deployment is None and (said := busy(os.getloadavg()[0], os.cpu_count() or 1)):
         out.print(f"[bold]{said}[/]", soft_wrap=True)
-    place = stage_place(deployment, options.url, out) if deployment else _twin_place()
+    place = stage_place(deployment, options.url, out) if deployment else _twin_place(options.post_latency)
     with place as at:
         try:
             for number, point in enumerate(search.points(), 1):
@@ -200,8 +202,8 @@ Place = Callable[[Sequence[str]], AbstractContextManager[str]]
 
 
 @contextmanager
-def _twin_place() -> Iterator[Place]:
-    yield own_twin
+def _twin_place(post_latency: float) -> Iterator[Place]:
+    yield partial(own_twin, post_latency=post_latency)
 
 
 @contextmanager

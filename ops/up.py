@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -41,11 +42,15 @@ def serve(
     review_fails: str = "closed",
     rate: float,
     burst: float,
+    post_latency: float = 0.0,
     reset: bool,
     archive: bool = False,
     until_eof: bool = False,
 ) -> None:
-    """Run the twin until SIGINT, SIGTERM, or (`until_eof`) the end of standard input. Raises `BadSetting`."""
+    """Run the twin until SIGINT, SIGTERM, or (`until_eof`) the end of standard input. Raises `BadSetting`.
+
+    `post_latency`: milliseconds that a post takes on average.
+    """
     lanes = override_lanes(LANES, lane_settings)
     rates = override_rates(RATES, limits)
     if review and review_words:
@@ -61,6 +66,7 @@ def serve(
             workers=workers,
             rate=rate,
             burst=burst,
+            post_latency=(lambda: random.uniform(0, 2 * post_latency / 1000)) if post_latency else None,
             port=port,
             access=access,
             reset=reset,

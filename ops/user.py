@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ops.options import Json, Profile, Region, Stage, Url
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -19,11 +21,6 @@ _Password = Annotated[
     str | None,
     typer.Option(envvar="ROOMCAST_PASSWORD", help="Without it: asked for, or the first line of what is piped in."),
 ]
-_Url = Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")]
-_Stage = Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")]
-_Region = Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")]
-_Profile = Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(epilog="Example: roomcast user create ada --group admin")
@@ -35,11 +32,11 @@ def create(
     password: Annotated[
         str | None, typer.Option(envvar="ROOMCAST_PASSWORD", help="Without it one is drawn, and printed.")
     ] = None,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Make a user who can sign in at once; one who is there gets the password and the groups."""
     from ops.stage import find
@@ -53,11 +50,11 @@ def create(
 def login(
     name: _Name,
     password: _Password = None,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Sign in, and tell who the service will take the user for; with --json all tokens, too."""
     from ops.stage import find
@@ -72,11 +69,11 @@ def login(
 def token(
     name: _Name,
     password: _Password = None,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Sign in, and print the access token alone."""
     from ops.stage import find

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ops.options import Json, Profile, Region, Stage, Url
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -16,11 +18,6 @@ app = typer.Typer(
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook's, as `roomcast webhook list` shows it.")]
 _Room = Annotated[str, typer.Option(help="The room.")]
-_Url = Annotated[str | None, typer.Option(help="A twin's WebSocket URL; without it: the twin on port 8081.")]
-_Stage = Annotated[str | None, typer.Option(help="A stage on AWS, instead of a twin.")]
-_Region = Annotated[str | None, typer.Option(help="The stage's Region, instead of AWS's own setting.")]
-_Profile = Annotated[str | None, typer.Option(help="A profile of AWS's configuration.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(
@@ -34,11 +31,11 @@ def add(
     event: Annotated[
         list[str] | None, typer.Option(help="A type of entry that it is told, instead of all; may be given again.")
     ] = None,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Make a webhook, and print its secret, which is shown this once."""
     from ops.stage import find
@@ -58,11 +55,11 @@ def add(
 @app.command("list", epilog="Example: roomcast webhook list --room general --stage dev")
 def list_(
     room: _Room,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Show a room's webhooks: whom they tell, how far they are, and why one is disabled."""
     from ops.stage import find
@@ -74,11 +71,11 @@ def list_(
 @app.command(epilog="Example: roomcast webhook remove general~0123456789abcdef")
 def remove(
     webhook: _Id,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Delete a webhook, with its secrets."""
     from ops.stage import find
@@ -93,11 +90,11 @@ def enable(
     from_now: Annotated[
         bool, typer.Option("--from-now", help="Do not tell what it has missed; else it catches up.")
     ] = False,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Enable a webhook that was disabled; one that waits after a failure is tried at once."""
     from ops.stage import find
@@ -110,11 +107,11 @@ def enable(
 @app.command(epilog="Example: roomcast webhook rotate general~0123456789abcdef")
 def rotate(
     webhook: _Id,
-    url: _Url = None,
-    stage: _Stage = None,
-    region: _Region = None,
-    profile: _Profile = None,
-    json: _Json = False,
+    url: Url = None,
+    stage: Stage = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: Json = False,
 ) -> None:
     """Give a webhook a new secret, and print it; the one before counts for a day yet."""
     from ops.stage import find

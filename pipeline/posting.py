@@ -34,7 +34,7 @@ _ANSWERS: Mapping[type[PostError], str] = {
 
 
 class Poster:
-    """The posts of one worker environment, at most `lane.post_concurrency` at once whatever they belong to."""
+    """The posts of one batch, at most `lane.post_concurrency` at once whatever they belong to."""
 
     def __init__(self, ports: Ports, connections: Connections, lane: Lane, pace: Pace) -> None:
         self._ports = ports
@@ -42,6 +42,7 @@ class Poster:
         self._connections = connections
         self._lane = lane
         self._slots = asyncio.Semaphore(lane.post_concurrency)
+        self._gone: set[str] = set()
         self.counts: Counter[str] = Counter()
         """Metric → number: every answer to a post, ConnectionsPurged, SocketsClosed."""
 
@@ -60,7 +61,7 @@ class Poster:
                 group.create_task(work_through())
 
     async def post(self, member: Member, body: bytes, time_left: TimeLeft, *, patient: bool = True) -> Outcome:
-        """Post one frame, when the pace allows it.
+        """Post one frame, when the pace allows it; none to a connection that was found gone before.
 
         `patient`: try again at once what a moment may mend, the account's 429 or a young connection's 410. Impatient
         posts are not even tried on a connection whose client does not read.
@@ -84,6 +85,9 @@ class Poster:
             age = clock.now() - member.connected_at
             try:
                 async with self._slots:
+                    if member.connection in self._gone:
+                        # Several rooms' frames, or several remainders, wait for it: each would find it out anew.
+                        return Outcome.GONE
                     await self._connections.post(member.connection, body, min(self._lane.post_deadline, left))
             except PostError as error:
                 self.counts[_ANSWERS[type(error)]] += 1
@@ -96,6 +100,8 @@ class Poster:
                 elif isinstance(error, ConnectionGone) and age < PENDING_MS:
                     pause = next(grace, None)
                 if pause is None:
+                    if outcome is Outcome.GONE:
+                        self._gone.add(member.connection)
                     return outcome
                 await clock.sleep(pause)
             else:

@@ -6,12 +6,16 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from moto.server import ThreadedMotoServer
 
 from local.cloud import ARCHIVE_SERVICES, Cloud
 
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # A shell puts programs into the background without Ctrl-C, and what they start inherits that: those that tests stop by
 # SIGINT would not hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

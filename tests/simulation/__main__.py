@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.simulation.hunts import hunt, run_chunk
+from tests.simulation.hunts import collect_rarely, hunt, run_chunk
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.runs import run, shrink
 from tests.simulation.schedules import WORKLOADS, draw_schedule
@@ -48,7 +48,7 @@ def run_many(
     todo = [range(it, min(it + CHUNK, first + schedules)) for it in starts]
     began = said = time.monotonic()
     done, cpu, failed, counts = 0, 0.0, list[tuple[int, str, str]](), Counter[str]()
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=collect_rarely) as pool:
         for chunk in pool.map(functools.partial(run_chunk, workload=workload), todo):
             done, cpu, failed = done + chunk.schedules, cpu + chunk.cpu_seconds, failed + chunk.failed
             for seed, name, what in chunk.failed:
@@ -82,7 +82,7 @@ def mutants(
     wanted = [it for it, mutant in enumerate(MUTANTS) if only in mutant.name]
     table = Table("without this safeguard", "found by", "schedules", "seed", "what was found")
     survivors = 0
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=collect_rarely) as pool:
         for number, kill in zip(wanted, pool.map(functools.partial(hunt, schedules=schedules), wanted), strict=True):
             survivors += kill is None
             found = ("[red]survives[/]", f"> {schedules}", "", "") if kill is None else kill

@@ -328,6 +328,12 @@ MUTANTS: Sequence[Mutant] = (
         ),
     ),
     _mutant(
+        "who is gone stays a member",
+        "I11",
+        "away, slow",
+        ("pipeline.posting:Poster.purge", "await self._ports.roster.drop(member, key)", "return"),
+    ),
+    _mutant(
         "a 410 ends a connection whose handshake is pending",
         "I9",
         "joins, chat",

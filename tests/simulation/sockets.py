@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -43,8 +44,10 @@ class Socket:
     """Posts that were not delivered, for whatever reason."""
     beacons: int = 0
     """Times that somebody gave up and said where the room is."""
+    found_dead_at: float = math.inf
+    """When a post was first answered that it is gone, and it was no longer young."""
     dead_posts: int = 0
-    """Posts after it was closed, and was no longer young."""
+    """Posts that began after that."""
 
 
 class Sockets:
@@ -75,7 +78,7 @@ class Sockets:
     async def post(self, connection: str, frame: bytes, deadline: float) -> None:
         """As API Gateway's `@connections`."""
         chaos = self._chaos
-        rates = chaos.rates
+        rates, began = chaos.rates, self._loop.time()
         await chaos.answer()
         socket = self.all.get(connection)
         if socket is None:
@@ -98,7 +101,9 @@ class Sockets:
             socket.failures += 1
             # Its row was made after the handshake began.
             old = self._loop.time() - socket.began_at > YOUNG_MS / 1000 + 1
-            socket.dead_posts += old and socket.state == "closed"
+            if old and socket.state == "closed":
+                socket.dead_posts += began > socket.found_dead_at
+                socket.found_dead_at = min(socket.found_dead_at, self._loop.time())
             raise ConnectionGone(connection)
         if socket.broken:
             socket.failures += 1

@@ -39,7 +39,7 @@ def test_on_memory(run: Run) -> None:
             store = MemoryStore()
             super().__init__(store, MemoryStatuses(store), run)
 
-    run_state_machine_as_test(OnMemory, settings=settings(max_examples=200, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(OnMemory, settings=settings(max_examples=200, stateful_step_count=40))
 
 
 @pytest.mark.slow
@@ -64,6 +64,6 @@ def test_on_dynamodb(run: Run, moto_endpoint: str) -> None:
                 run(client.delete_table(TableName=it))
 
     try:
-        run_state_machine_as_test(OnDynamoDB, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))
+        run_state_machine_as_test(OnDynamoDB, settings=settings(max_examples=10, stateful_step_count=20))
     finally:
         run(opening.__aexit__(None, None, None))

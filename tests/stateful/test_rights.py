@@ -316,4 +316,4 @@ class RightsMachine(RuleBasedStateMachine):
 @pytest.mark.timeout(600)  # which only a failure needs: to be made small
 def test_nobody_has_what_they_may_not() -> None:
     """150 runs of 50 steps."""
-    run_state_machine_as_test(RightsMachine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(RightsMachine, settings=settings(max_examples=150, stateful_step_count=50))

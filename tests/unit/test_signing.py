@@ -95,7 +95,7 @@ def test_posts_are_signed_as_by_botocore(endpoint: str, token: str | None, frame
         pair(endpoint, token).agree(it, frame)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     connection=st.text(st.characters(exclude_categories=["Cs"])).filter(lambda it: it not in {".", ".."}),
     frame=st.binary(max_size=200),

@@ -185,7 +185,7 @@ class Service:
 schedules = st.lists(st.sampled_from(STEPS), max_size=80)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.booleans(), schedules)
 def test_what_others_say_comes_once_and_what_we_say_never(seed: int, same: bool, steps: list[str]) -> None:
     """Pushes and answers lost, repeated and mixed up, sockets broken: after one ping all is there, in order."""
@@ -198,7 +198,7 @@ def test_what_others_say_comes_once_and_what_we_say_never(seed: int, same: bool,
     assert service.session.cursor("inbox#u") == (1, len(service.log))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), schedules)
 def test_the_recipe_s_inbox(seed: int, steps: list[str]) -> None:
     """Pushes repeated and mixed up, answers lost, no push lost: the same, without asking."""

@@ -110,7 +110,7 @@ class Room:
             self.step("wait")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.integers(0, 5), st.lists(st.sampled_from(STEPS), max_size=80))
 def test_v1_sees_each_entry_once_in_order(seed: int, head: int, steps: list[str]) -> None:
     """Pushes lost, repeated and mixed up, answers lost, sockets broken: after one ping all is there."""
@@ -121,7 +121,7 @@ def test_v1_sees_each_entry_once_in_order(seed: int, head: int, steps: list[str]
     assert room.seen == list(range(head + 1, room.head + 1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(0, 5), st.lists(st.sampled_from(STEPS), max_size=80))
 def test_the_recipe_sees_each_entry_once_in_order(seed: int, head: int, steps: list[str]) -> None:
     """Pushes repeated and mixed up, none lost."""

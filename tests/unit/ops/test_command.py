@@ -51,6 +51,7 @@ async def server() -> AsyncIterator[RoomServer]:
         (["nonsense"], "No such command 'nonsense'."),
         (["up", "--port", "many"], "Invalid value for '--port'"),
         (["up", "--port", "65535"], "Invalid value for '--port'"),
+        (["up", "--post-latency", "-1"], "Invalid value for '--post-latency'"),
         (["up", "--auth", "ldap"], "auth ldap: choose one of demo, cognito, oidc"),
         (
             ["up", "--auth", "oidc", "--issuer", "https://issuer.example.org"],

@@ -201,6 +201,15 @@ def test_the_printed_flags_are_those_that_up_and_deploy_take() -> None:
     assert (there.batch_size, there.post_concurrency, there.max_concurrency) == (10, 10, 2)
 
 
+def test_a_twin_is_printed_as_it_was_measured() -> None:
+    """With what a post took there, which a stage is not told."""
+    found = findings("p99=300", (FAST, Figure(100, 1)))
+    found.post_latency = 10.0
+    assert found.up_options(FAST).startswith("--post-latency 10 --lane interactive.batch_size=10 ")
+    assert "latency" not in found.deploy_flags(FAST)
+    assert found.as_json()["post_latency_ms"] == 10
+
+
 def test_what_programs_get() -> None:
     """Every run of every trial, the best first; infinity, which JSON has not, is null."""
     found = findings("p99=300", (SLOW, Figure(100, 2)), (FAST, Figure(150, 1)), ((1.0, 10.0, 1.0), LOST))
@@ -273,7 +282,7 @@ def test_an_interrupted_search_tells_what_it_has(
         return figure
 
     monkeypatch.setattr(command, "measure", measured)
-    monkeypatch.setattr(command, "own_twin", lambda _: nullcontext(NOBODY))
+    monkeypatch.setattr(command, "own_twin", lambda _, **_named: nullcontext(NOBODY))
     assert tune(Options(load=LOAD, json_file="-")) == 130
     told = json.loads(capsys.readouterr().out)
     assert told["interrupted"] is True

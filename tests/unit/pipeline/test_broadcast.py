@@ -242,6 +242,32 @@ async def test_a_dead_connection_is_purged_by_the_next_broadcast() -> None:
     assert world.counts["ConnectionsPurged"] == 1
 
 
+async def test_who_was_found_gone_is_posted_to_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remainders of several messages wait for one client in a batch, and the store does not take the purge."""
+    world = World(post_concurrency=1)
+    for name in ("ada", "bob"):
+        await world.connect(name)
+    for text in ("one", "two", "three"):
+        world.sockets.fail_next("bob", PostFailed("503"))
+        await world.say("ada", text)
+        await world.work_once("interactive")
+    assert world.queue.depth("retry") == 3
+    world.sockets.drop("bob")
+    world.clock.advance(YOUNG_MS / 1000 + 1)
+
+    async def down(*given: object) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.ports.roster, "drop", down)
+        await world.work_once("retry")
+    assert world.counts["PostsGone"] == 1
+    await world.say("ada", "four")
+    await world.pump()
+    assert (world.counts["PostsGone"], world.counts["ConnectionsPurged"]) == (2, 1)
+    assert world.messages("ada") == ["one", "two", "three", "four"]
+
+
 async def test_a_hundred_of_a_thousand_vanish() -> None:
     """No close, no `$disconnect`: the others miss nothing, the hundred are purged, the room's count says 900."""
     world = World()

@@ -178,7 +178,7 @@ async def test_hits_that_fill_a_frame_go_on_the_next_page() -> None:
     assert len(json.dumps(first)) < 32 * 1024
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     before=st.lists(st.booleans(), max_size=25),
     meanwhile=st.lists(st.sampled_from(["needle", "hay", "edit", "delete"]), max_size=12),

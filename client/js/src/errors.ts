@@ -8,18 +8,19 @@
  * └── ConnectionEnded    the connection was closed for good while a request waited for its answer
  */
 
-/** The root of the tree above. */
+/** The root of the tree above. Names are written out, since a minifier changes those of classes. */
 export class ClientError extends Error {
-  override get name(): string {
-    return this.constructor.name;
-  }
+  override name = "ClientError";
 }
 
 /** No WebSocket service answers at the address, or it refuses us and the socket can't say so. */
-export class Unreachable extends ClientError {}
+export class Unreachable extends ClientError {
+  override name = "Unreachable";
+}
 
 /** The handshake was answered with another status than 101. */
 export class HandshakeRefused extends ClientError {
+  override name = "HandshakeRefused";
   constructor(readonly status: number) {
     super(`the service refused the connection (HTTP ${status})`);
   }
@@ -27,6 +28,7 @@ export class HandshakeRefused extends ClientError {
 
 /** The service, or the client on its behalf, refused a request. */
 export class RequestRefused extends ClientError {
+  override name = "RequestRefused";
   /** `retryAfter`: seconds after which the same request may succeed; undefined where it can't. */
   constructor(
     readonly code: string,
@@ -38,4 +40,6 @@ export class RequestRefused extends ClientError {
 }
 
 /** Closed by its owner, or refused when it tried to come back. A message under way may be stored or not. */
-export class ConnectionEnded extends ClientError {}
+export class ConnectionEnded extends ClientError {
+  override name = "ConnectionEnded";
+}

@@ -163,6 +163,11 @@ test("a browser is told nothing of a refusal: other rooms are tried all the same
   assert.equal((await me.send("side", "hello")).seq, 1);
 });
 
+test("errors say what they are", () => {
+  const all = { Unreachable, HandshakeRefused, RequestRefused, ConnectionEnded };
+  for (const [name, kind] of Object.entries(all)) assert.equal(new kind("x").name, name);
+});
+
 test("closing ends what waits", async (t) => {
   const hall = await Hall.open(t);
   const me = await ada(t, hall);

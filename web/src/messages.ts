@@ -6,21 +6,23 @@ export type Message = Chat | PrivateMessage;
 /** By seq, of one room or inbox. What is done to a message that is not here is dropped: whoever reads it sees it done. */
 export class Messages {
   readonly #kept = new Map<number, Message>();
+  #sorted: Message[] | undefined;
 
-  /** Oldest first. */
+  /** Oldest first; the same list for as long as nothing has changed. */
   get all(): Message[] {
-    return [...this.#kept.values()].sort((one, other) => one.seq - other.seq);
+    return (this.#sorted ??= [...this.#kept.values()].sort((one, other) => one.seq - other.seq));
   }
 
+  /** The seq of the newest; 0 where there is none. */
   get last(): number {
-    return Math.max(0, ...this.#kept.keys());
+    return this.all.at(-1)?.seq ?? 0;
   }
 
   apply(event: Released): void {
     switch (event.type) {
       case "chat":
       case "private_message":
-        this.#kept.set(event.seq, event);
+        this.#keep(event);
         break;
       case "message_edited": {
         const { message: text, sentAt } = event;
@@ -41,10 +43,16 @@ export class Messages {
 
   clear(): void {
     this.#kept.clear();
+    this.#sorted = undefined;
   }
 
   #change(seq: number, fields: Partial<Message>): void {
     const message = this.#kept.get(seq);
-    if (message && message.deletedAt === undefined) this.#kept.set(seq, { ...message, ...fields } as Message);
+    if (message && message.deletedAt === undefined) this.#keep({ ...message, ...fields } as Message);
+  }
+
+  #keep(message: Message): void {
+    this.#kept.set(message.seq, message);
+    this.#sorted = undefined;
   }
 }

@@ -1,10 +1,12 @@
 /** The page: who one is, then the chat. Every text is a text node: what people write is never read as HTML. */
+import { Component } from "preact";
 import { useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { Chat, type Room } from "./chat.js";
 import type { Message } from "./messages.js";
 
 /** Pixels from an end of the log at which one counts as being there. */
 const NEAR = 60;
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
 export function Page({ url }: { url: string }) {
   const [, changed] = useReducer((count: number, _: void) => count + 1, 0);
@@ -108,31 +110,49 @@ function Log({ chat, room }: { chat: Chat; room: Room }) {
   return (
     <div class="log" role="log" aria-label={`Messages in ${room.title}`} tabIndex={0} ref={list} onScroll={scrolled}>
       {room.earlier !== undefined && <button onClick={() => chat.earlier(room)}>Earlier messages</button>}
+      <Lines messages={messages} />
+    </div>
+  );
+}
+
+class Lines extends Component<{ messages: Message[] }> {
+  override shouldComponentUpdate(next: { messages: Message[] }): boolean {
+    return next.messages !== this.props.messages;
+  }
+
+  override render({ messages }: { messages: Message[] }) {
+    return (
       <ol>
         {messages.map((message) => (
           <Line key={message.seq} message={message} />
         ))}
       </ol>
-    </div>
-  );
+    );
+  }
 }
 
-function Line({ message }: { message: Message }) {
-  const at = new Date(message.sentAt);
-  const to = message.type === "private_message" ? ` to ${message.targetUserId}` : "";
-  return (
-    <li>
-      <p class="head">
-        <strong>{message.senderName + to}</strong>{" "}
-        <time dateTime={at.toISOString()}>{at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}</time>
-        {message.editedAt !== undefined && " (edited)"}
-      </p>
-      {message.deletedAt === undefined ? <p class="text">{message.message}</p> : <p class="gone">deleted</p>}
-      {message.reactions?.map((it) => (
-        <span class="reaction" key={it.emoji} title={it.users.join(", ")}>{`${it.emoji} ${it.count}`}</span>
-      ))}
-    </li>
-  );
+/** A message, drawn anew only where another stands in its place: there may be thousands of them. */
+class Line extends Component<{ message: Message }> {
+  override shouldComponentUpdate(next: { message: Message }): boolean {
+    return next.message !== this.props.message;
+  }
+
+  override render({ message }: { message: Message }) {
+    const at = new Date(message.sentAt);
+    const to = message.type === "private_message" ? ` to ${message.targetUserId}` : "";
+    return (
+      <li>
+        <p class="head">
+          <strong>{message.senderName + to}</strong> <time dateTime={at.toISOString()}>{clock.format(at)}</time>
+          {message.editedAt !== undefined && " (edited)"}
+        </p>
+        {message.deletedAt === undefined ? <p class="text">{message.message}</p> : <p class="gone">deleted</p>}
+        {message.reactions?.map((it) => (
+          <span class="reaction" key={it.emoji} title={it.users.join(", ")}>{`${it.emoji} ${it.count}`}</span>
+        ))}
+      </li>
+    );
+  }
 }
 
 function Composer({ chat }: { chat: Chat }) {

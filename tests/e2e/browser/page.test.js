@@ -20,12 +20,18 @@ after(() => browser.close());
 
 const fresh = (name) => `${name}-${crypto.randomUUID().slice(0, 8)}`;
 
-/** Somebody at the page, in a room. What goes wrong there fails the test. */
-async function person(t, name, room, { ws, ...options } = {}) {
-  const context = await browser.newContext({ ...options, bypassCSP: Boolean(ws) || options.bypassCSP });
+/** A page that nobody has entered yet. */
+async function visitor(t, options = {}) {
+  const context = await browser.newContext(options);
   t.after(() => context.close());
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
+  return page;
+}
+
+/** Somebody at the page, in a room. What goes wrong there fails the test. */
+async function person(t, name, room, { ws, ...options } = {}) {
+  const page = await visitor(t, { ...options, bypassCSP: Boolean(ws) || options.bypassCSP });
   const trouble = [];
   page.on("pageerror", (error) => trouble.push(String(error)));
   page.on("dialog", (dialog) => trouble.push(`a dialog: ${dialog.message()}`) && dialog.dismiss());
@@ -74,6 +80,28 @@ test("two people chat; one is away for twenty messages and comes back complete",
   assert.deepEqual(await ada.texts(), await bob.texts());
 });
 
+test("nothing but the page's own may be loaded or run there", async (t) => {
+  const page = await visitor(t);
+  await page.goto(PAGE);
+  const elsewhere = PAGE.replace("127.0.0.1", "localhost");
+  const refused = await page.evaluate(async (elsewhere) => {
+    const seen = new Set();
+    const refusals = new Promise((all) =>
+      document.addEventListener("securitypolicyviolation", (it) => seen.add(it.effectiveDirective).size === 4 && all(seen)),
+    );
+    document.body.append(Object.assign(document.createElement("style"), { textContent: "* { display: none }" }));
+    document.body.append(Object.assign(document.createElement("img"), { src: elsewhere }));
+    await fetch(elsewhere).catch(() => {});
+    try {
+      document.createElement("script").textContent = "globalThis.pwned = 1";
+    } catch {
+      // No text is a script here.
+    }
+    return [...(await refusals)].sort();
+  }, elsewhere);
+  assert.deepEqual(refused, ["connect-src", "img-src", "require-trusted-types-for", "style-src-elem"]);
+});
+
 test("texts and names stay texts", async (t) => {
   const room = fresh("attic");
   assert.ok(attacks.length >= 100);
@@ -119,9 +147,7 @@ for (const [shape, options] of Object.entries({
 }
 
 test("the whole of it by keys alone", async (t) => {
-  const context = await browser.newContext();
-  t.after(() => context.close());
-  const page = await context.newPage();
+  const page = await visitor(t);
   await page.goto(PAGE);
   await page.getByLabel("Your name").waitFor();
   await page.keyboard.type("ada");

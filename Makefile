@@ -98,7 +98,7 @@ requirements:  ## compile requirements/ anew from pyproject.toml (asks for uv)
 	$(COMPILE) --group cloud -o requirements/cloud.txt
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache roomcast.egg-info
+	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache roomcast.egg-info client/js/dist
 
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "roomcast needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }

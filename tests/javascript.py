@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["CLIENT", "ROOT", "built", "installed", "node", "passed"]
+__all__ = ["CLIENT", "ROOT", "built", "installed", "node", "passed", "type_errors"]
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "client/js"
@@ -65,6 +65,15 @@ def installed(package: Path, folder: Path) -> Path:
     packed = json.loads(_npm(package, "pack", "--json", "--pack-destination", str(folder)))
     _npm(folder, "install", "--offline", "--no-audit", "--no-fund", str(folder / packed[0]["filename"]))
     return folder
+
+
+def type_errors(folder: Path, code: str) -> str:
+    """What the strict compiler has to say of the code, as a module in `folder`; nothing is what one likes to hear."""
+    (folder / "checked.mts").write_text(code)
+    options = ("--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--lib", "es2023,dom")
+    compiler = (str(TOOLS / ".bin/tsc"), *options, "checked.mts")
+    done = subprocess.run(compiler, cwd=folder, capture_output=True, text=True, check=False, timeout=WITHIN)
+    return done.stdout + done.stderr
 
 
 def _npm(folder: Path, *arguments: str) -> str:

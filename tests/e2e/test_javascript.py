@@ -12,7 +12,7 @@ import pytest
 from client.connection import connect
 from domain.events import PrivateMessage
 from ops.trial import own_twin
-from tests.javascript import CLIENT, ROOT, built, installed, node, passed
+from tests.javascript import CLIENT, ROOT, built, installed, node, passed, type_errors
 
 pytestmark = pytest.mark.slow
 
@@ -54,11 +54,13 @@ def test_every_message_comes_once_and_in_order(package: Path, url: str) -> None:
 async def test_the_written_example_runs(
     package: Path, url: str, tmp_path: Path, document: str, printed: set[str]
 ) -> None:
-    """As it stands, in a folder that holds nothing but what `npm pack` made, at Node's own socket; Bob is there."""
+    """As it stands, in a folder that holds nothing but what `npm pack` made, at Node's own socket; Bob is there. Its
+    types are those of the package."""
     (example,) = re.findall(r"```js\n(import .*?)```", document, re.DOTALL)
     assert example.count(WRITTEN) == 1
     folder = await asyncio.to_thread(installed, package, tmp_path)
     (folder / "chat.mjs").write_text(example.replace(WRITTEN, url))
+    assert await asyncio.to_thread(type_errors, folder, example) == ""
     async with connect(url, user="bob", name="Bob", room="kitchen") as bob:
         running = asyncio.create_task(asyncio.to_thread(node, folder, *OWN_SOCKET, "chat.mjs"))
         async for event in bob.events():

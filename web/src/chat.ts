@@ -13,6 +13,8 @@ export class Room {
   members: MemberSummary[] = [];
   /** Names of those who are writing. */
   readonly writing = new Map<string, number>();
+  /** Name → when they last said something: that they were writing it may be told later. */
+  readonly spoke = new Map<string, number>();
   unread = 0;
   joined = false;
   /** `before` of the page that comes before what is shown; undefined where that begins with the log. */
@@ -186,7 +188,9 @@ export class Chat {
         }
         break;
       case "typing":
-        if (room && event.userId !== this.user) this.#write(room, event.username);
+        if (room && event.userId !== this.user && event.sentAt > (room.spoke.get(event.username) ?? 0)) {
+          this.#write(room, event.username);
+        }
         break;
       case "joined":
         if (room) this.#try(this.#enter(room));
@@ -197,6 +201,7 @@ export class Chat {
         if (event.type !== "chat" && event.type !== "private_message") break;
         clearTimeout(room.writing.get(event.senderName));
         room.writing.delete(event.senderName);
+        room.spoke.set(event.senderName, event.sentAt);
         if (room === this.shown) this.#read();
         else room.unread += 1;
     }

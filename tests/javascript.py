@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,16 +43,25 @@ def built(folder: Path) -> Path:
 def node(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, within: float = WITHIN
 ) -> subprocess.CompletedProcess[str]:
-    """What Node says to these arguments."""
-    return subprocess.run(
-        ["node", *arguments],
+    """What Node says to these arguments. What it has started itself ends with it."""
+    command = ["node", *arguments]
+    surroundings = {**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces"), **(env or {})}
+    with subprocess.Popen(
+        command,
         cwd=folder,
-        env={**os.environ, "ROOMCAST_TRACES": str(ROOT / "client/traces"), **(env or {})},
-        capture_output=True,
+        env=surroundings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=within,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            err += f"\nNot done within {within:.0f} s."
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> None:

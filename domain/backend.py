@@ -6,6 +6,7 @@ one, or be taken for one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -33,7 +34,9 @@ __all__ = [
     "Publish",
     "RemoveWebhook",
     "RotateWebhook",
+    "Said",
     "read_action",
+    "read_said",
     "sender_of",
 ]
 
@@ -119,6 +122,14 @@ class RotateWebhook(_Action, frozen=True, kw_only=True, tag="rotate_webhook"):
 Action = Publish | Members | Close | AddWebhook | ListWebhooks | RemoveWebhook | EnableWebhook | RotateWebhook
 
 
+class Said(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an incoming hook is posted."""
+
+    message: str
+    name: Name | None = None
+    """Under which it is shown; the hook's own, where there is none."""
+
+
 class HookMade(Struct, frozen=True, rename="camel"):
     """A hook and its secret, which nobody is told again."""
 
@@ -181,12 +192,28 @@ def read_action(request: Any) -> Action:
         raise Refused("BAD_REQUEST", _words(str(error))) from None
     if isinstance(action, Publish) and (action.room_id is None) == (action.user_id is None):
         raise Refused("BAD_REQUEST", "Name a `roomId` or a `userId`, one of them")
+    if isinstance(action, Publish) and _lone_surrogate.search(action.message):  # Python's JSON lets one through
+        raise Refused("BAD_REQUEST", "`message`: it has half of a surrogate pair, which is no character")
     return action
+
+
+def read_said(body: bytes) -> Said:
+    """What a delivery says, or `Refused` with BAD_JSON or BAD_REQUEST likewise."""
+    try:
+        return _said.decode(body)
+    except msgspec.ValidationError as error:
+        raise Refused("BAD_REQUEST", _words(str(error))) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Refused("BAD_JSON", "The body is a JSON object with a `message`, and a `name` if you like") from None
 
 
 def sender_of(service: As) -> str:
     """The id that stands as the sender of what the service says."""
     return f"service#{service.id}"
+
+
+_said = msgspec.json.Decoder(Said)
+_lone_surrogate = re.compile("[\ud800-\udfff]")
 
 
 def _words(error: str) -> str:

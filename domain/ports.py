@@ -508,6 +508,11 @@ class Notices(Protocol):
         """
         ...
 
+    async def release(self, notice: OfflineNotice) -> None:
+        """Take back the claim of this notice, if it is the last and not settled: it need not be sent any more, and
+        holds back no other."""
+        ...
+
     async def settle(self, notice: OfflineNotice) -> None:
         """Record that the notice was sent, if it is the last that was claimed: it is not claimed again before its time
         is over, however often its request is repeated."""

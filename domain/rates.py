@@ -1,7 +1,8 @@
 """How many requests a client may make: a table of token buckets, and the memory of how full each is.
 
 A request takes a token from each of three buckets, or from none: its connection's, its user's, and its user's for
-requests of its type. A refused one takes none, so that who asks too often still gets what the rates grant.
+requests of its type. A refused one takes none, so that who asks too often still gets what the rates grant. A delivery
+to an incoming hook takes one from the hook's bucket alone.
 
     full_at     when a bucket will be full: all that is remembered of it
     depth       seconds that an empty bucket takes to be full
@@ -13,17 +14,19 @@ used first, only the ones still filling lose anything, and that to their user's 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.errors import BadSetting
 
-__all__ = ["CONNECTION", "OTHER", "RATES", "REMEMBERED", "USER", "Rate", "RateLimiter", "override_rates"]
+__all__ = ["CONNECTION", "HOOK", "OTHER", "RATES", "REMEMBERED", "USER", "Rate", "RateLimiter", "override_rates"]
 
 CONNECTION = "connection"
 """The row for all requests of one connection."""
 USER = "user"
 """The row for all requests of one user, over all connections."""
+HOOK = "hook"
+"""The row for all deliveries to one incoming hook."""
 OTHER = "other"
 """The row for requests of a type that has none of its own."""
 REMEMBERED = 20_000
@@ -67,6 +70,8 @@ RATES: Mapping[str, Rate] = {
     "read": Rate(5, 100),
     # Each reads up to 1 MB of a room's partition, 256 of the 3,000 read units that one has in a second.
     "search": Rate(2, 20),
+    # Machines report in bursts: a build of fifty parts ends at once.
+    HOOK: Rate(5, 50),
 }
 """Row → how often. Types are counted for each user. None of it is met by a person, or by a client that comes back."""
 
@@ -113,12 +118,20 @@ class RateLimiter:
     def take(self, connection: str, user: str, request: str | None, now: float) -> float:
         """0 if the request is granted; else the seconds after which it would be. `request`: its type, if it has one."""
         own = request if request in self._rates else OTHER
-        wanted = [((CONNECTION, connection), CONNECTION), ((USER, user), USER)]
+        wanted = [(CONNECTION, connection), (USER, user)]
         if request is not None:
-            wanted.append(((own, user), own))
+            wanted.append((own, user))
+        return self._take(wanted, now)
+
+    def take_of(self, row: str, who: str, now: float) -> float:
+        """The same of one bucket alone: the one of that row that is `who`'s."""
+        return self._take([(row, who)], now)
+
+    def _take(self, wanted: Sequence[tuple[str, str]], now: float) -> float:
+        """`wanted`: the buckets, each by its row and whose it is."""
         wait, taken = 0.0, []
-        for key, name in wanted:
-            rate = self._rates.get(name)
+        for key in wanted:
+            rate = self._rates.get(key[0])
             if rate is None:
                 continue
             depth = rate.burst / rate.per_second

@@ -20,9 +20,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from domain.errors import Refused
+from domain.protocol import MESSAGE_LIMIT
 from domain.rooms import Room
 
 __all__ = [
+    "DELIVERY_LIMIT",
     "HOOKS_LIMIT",
     "HOOK_EVENTS",
     "HOOK_ID_PATTERN",
@@ -35,8 +37,10 @@ __all__ = [
     "backoff",
     "check_events",
     "check_url",
+    "delivery_key",
     "failed",
     "hook_id",
+    "is_hook_id",
     "is_public",
     "is_told",
     "key_of",
@@ -78,6 +82,8 @@ HOOK_PORTS: Mapping[str, frozenset[int]] = {"https": frozenset({443, 8443})}
 URL_LIMIT = 1_024
 TOLERANCE_MS = 300_000
 """How far a delivery's time may be from ours."""
+DELIVERY_LIMIT = 6 * MESSAGE_LIMIT + 2_048
+"""Bytes of an incoming delivery: the longest message, if every byte of it is written as an escape, and a name."""
 ROTATION_MS = 24 * 3600 * 1000
 """For how long the secret before still counts."""
 FIRST_PAUSE = 2.0
@@ -86,6 +92,7 @@ LAST_PAUSE = 900.0
 
 # The room is in the id, so that an id alone leads to the hook. `~` is in no room's id and needs no escape in a URL.
 HOOK_ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}~[0-9a-f]{16}(?![\s\S])"
+_hook_id = re.compile(HOOK_ID_PATTERN)
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # what all secrets begin with
 _SECRET_BYTES = (24, 64)
 _VERSION = "v1"
@@ -153,6 +160,10 @@ def hook_id(room: str, key: str) -> str:
     return f"{room}~{key}"
 
 
+def is_hook_id(text: str) -> bool:
+    return _hook_id.match(text) is not None
+
+
 def room_of(hook: str) -> str:
     """The room that a hook's id names."""
     return hook.rpartition("~")[0]
@@ -171,6 +182,14 @@ def wants(hook: Hook, kind: str) -> bool:
 def webhook_id(hook: Hook, seq: int) -> str:
     """What tells a delivery from all others, and is the same each time it is tried."""
     return f"{hook.key}-{hook.epoch}-{seq}"
+
+
+def delivery_key(hook: Hook, webhook: str) -> str:
+    """What a delivery to an incoming hook is remembered by, as a `clientId` is: 64 hexadecimal digits.
+
+    `webhook`: its `webhook-id`, of any form and length. Another hook's delivery of that id is another one.
+    """
+    return hashlib.sha256(f"{hook.id} {webhook}".encode()).hexdigest()
 
 
 def check_events(events: Sequence[str]) -> None:

@@ -44,6 +44,13 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "rooms": _PURGE["rooms"],
         "messages": ("BatchGetItem", "PutItem"),
     },
+    "incoming": {
+        # As of a service, there is none.
+        "connections": ("BatchGetItem",),
+        # GetItem: the hook; UpdateItem: the room's head.
+        "rooms": ("GetItem", "BatchGetItem", "UpdateItem"),
+        "messages": ("BatchGetItem", "PutItem"),
+    },
     "tick": {
         "connections": ("GetItem", "Query", "PutItem", "DeleteItem"),
         "rooms": _PURGE["rooms"],
@@ -77,6 +84,7 @@ SENDS: Mapping[str, Sequence[str]] = {
     "disconnect": ("ephemeral",),
     "message": ("interactive", "bulk", "ephemeral", "hooks"),
     "publish": ("interactive", "bulk", "ephemeral", "hooks"),
+    "incoming": ("interactive", "bulk", "hooks"),
     "tick": ("ephemeral",),
     "interactive": ("retry", "ephemeral"),
     "bulk": ("bulk", "retry", "ephemeral"),

@@ -36,7 +36,10 @@ class Stage:
     inbound_rate: int = 1_500
     """What clients may send, connects included: the stage's throttle, and a reserve of the quota."""
     inbound_burst: int = 750
-    interactive_reserve: int = 2_500
+    webhook_rate: int = 100
+    """What may be posted to all incoming webhooks together: their stage's throttle, likewise."""
+    webhook_burst: int = 200
+    interactive_reserve: int = 2_400
     """What no capped lane may use of the quota: the interactive lane's, which has no cap."""
 
     auth: str = "demo"
@@ -143,6 +146,8 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "quota": (1, 1_000_000),
     "inbound_rate": (1, 1_000_000),
     "inbound_burst": (1, 1_000_000),
+    "webhook_rate": (1, 1_000_000),
+    "webhook_burst": (1, 1_000_000),
     "interactive_reserve": (1, 1_000_000),
     "roster_limit": (0, 10_000),
     "shard_limit": (10, 10_000),
@@ -269,7 +274,8 @@ def _check_identity(stage: Stage) -> None:
 
 def _check_quota(stage: Stage) -> None:
     capped = {it.name: it.post_rate * it.max_concurrency for it in stage.lanes.values() if it.post_rate and it.sockets}
-    parts = {"inbound_rate": stage.inbound_rate, "interactive_reserve": stage.interactive_reserve, **capped}
+    reserves = ("inbound_rate", "webhook_rate", "interactive_reserve")
+    parts = {**{it: getattr(stage, it) for it in reserves}, **capped}
     total = sum(parts.values())
     if total > stage.quota:
         listed = " + ".join(f"{value:g} ({name})" for name, value in parts.items())

@@ -22,6 +22,7 @@ from infra.broadcast_pipeline import BroadcastPipeline
 from infra.broadcast_queues import BroadcastQueues
 from infra.functions import Functions
 from infra.identity import UserPool, parameter_names
+from infra.incoming import IncomingWebhooks
 from infra.notifications import Notifications
 from infra.observability import Observability
 from infra.room_store import RoomStore
@@ -73,7 +74,7 @@ class StateStack(Stack):
 
 
 class ServiceStack(Stack):
-    """The WebSocket API, the broadcast, what watches them. Its queues hold jobs for an hour; the log is the truth."""
+    """The APIs, the broadcast, what watches them. Its queues hold jobs for an hour; the log is the truth."""
 
     def __init__(self, scope: Construct, name: str, stage: Stage, prefix: str, bundle: Path) -> None:
         super().__init__(
@@ -131,9 +132,10 @@ class ServiceStack(Stack):
         archiving = (
             Archiving(self, "Archiving", prefix=prefix, bucket=bucket, functions=functions) if stage.archive else None
         )
+        incoming = IncomingWebhooks(self, "Webhooks", functions=functions, prefix=prefix)
         routes = WebSocketRoutes(self, "Routes", api=api, functions=functions, prefix=prefix)
         # A worker reads what the version before its own wrote, so the workers are updated before who writes jobs.
-        for it in ("connect", "disconnect", "message", "publish"):
+        for it in ("connect", "disconnect", "message", "publish", "incoming"):
             functions.made[it].node.add_dependency(*workers)
         observability = Observability(
             self,
@@ -152,6 +154,7 @@ class ServiceStack(Stack):
             "WebSocketUrl": routes.stage.url,
             "ManagementUrl": f"{endpoint}/{stage.name}",
             "DashboardUrl": observability.dashboard_url,
+            "WebhooksUrl": incoming.url,
             "PublishFunction": functions.made["publish"].function_name,
             **({"PublishUrl": backend.url.url} if backend.url is not None else {}),
             **{f"{lane.title()}Queue": it.queue_name for lane, it in queues.queues.items()},

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import cast
-
-from aws_cdk import Acknowledgment, RemovalPolicy, Validations
+from aws_cdk import Acknowledgment, Validations
 from aws_cdk import aws_apigatewayv2 as apigateway
-from aws_cdk import aws_logs as logs
 from aws_cdk.aws_apigatewayv2_authorizers import WebSocketLambdaAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import WebSocketLambdaIntegration
 from constructs import Construct
 
 from domain.requests import REQUESTS
+from infra.access_log import write_access_log
 from infra.functions import Functions
 
 __all__ = ["ROUTE_SELECTION", "WebSocketRoutes"]
@@ -59,26 +56,4 @@ class WebSocketRoutes(Construct):
             auto_deploy=True,
             throttle=apigateway.ThrottleSettings(rate_limit=stage.inbound_rate, burst_limit=stage.inbound_burst),
         )
-        if stage.access_logs:
-            self._write_access_logs(prefix)
-        else:
-            Validations.of(self.stage).acknowledge(
-                Acknowledgment(
-                    id="AwsSolutions-APIG1",
-                    reason="Access logs need a role of the whole account, which is not this stack's to set: they are "
-                    "an opt-in, `-c access_logs=true`. The functions log every refused handshake.",
-                )
-            )
-
-    def _write_access_logs(self, prefix: str) -> None:
-        log_group = logs.LogGroup(
-            self,
-            "AccessLog",
-            log_group_name=f"/aws/apigateway/{prefix}",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        resource = cast("apigateway.CfnStage", self.stage.node.default_child)
-        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
-            destination_arn=log_group.log_group_arn, format=json.dumps({it: f"$context.{it}" for it in ACCESS_LOG})
-        )
+        write_access_log(self, stage, self.stage, prefix, ACCESS_LOG)

@@ -29,6 +29,7 @@ from domain.ports import Clock
 from local.api_events import Upgrade, connection_context, disconnect_event, message_event, new_id
 from local.functions import InvocationFailed, Invoke
 from local.handshake import INTEGRATION_SECONDS, Integration, IntegrationTimeout, Refusal, admit, failure, invoke
+from local.http_api import HttpApi
 from local.management import Management, PostTally
 from local.sockets import (
     FRAME_LIMIT,
@@ -111,12 +112,13 @@ class Gateway:
         clock: Clock | None = None,
         status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
         functions: Mapping[str, Invoke] | None = None,
+        http_api: HttpApi | None = None,
     ) -> None:
         """`ws` and `http` come from `listen`, and are closed by `stop`.
 
         `integration_timeout`: seconds for a function to answer, a stage's setting between 0.05 and 29.
         `post_latency` gives the seconds that the next post takes; `status` what `GET /twin` answers; `functions` those
-        that may be invoked over HTTP, by name.
+        that may be invoked over HTTP, by name; `http_api` what is beside it on its port.
         """
         self.lose_disconnects = lose_disconnects
         """Whether `$disconnect` never comes; may be changed at any time."""
@@ -132,7 +134,13 @@ class Gateway:
         self._bucket = TokenBucket(rate, burst, self._clock)
         self._status = status or self._own_status
         self._management = Management(
-            stage, self, ws_url=lambda: self.ws_url, status=self._status, post_latency=post_latency, functions=functions
+            stage,
+            self,
+            ws_url=lambda: self.ws_url,
+            status=self._status,
+            post_latency=post_latency,
+            functions=functions,
+            http_api=http_api,
         )
         self._connections: dict[str, GatewayConnection] = {}
         self._pending: dict[ServerConnection, asyncio.Task[Any]] = {}

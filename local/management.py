@@ -1,5 +1,5 @@
-"""API Gateway's `@connections`, Lambda's Invoke, and the twin's page, over HTTP. Signatures are asked for but not
-verified."""
+"""What the twin has on its HTTP port: API Gateway's `@connections` and HTTP API, Lambda's Invoke, and the page. AWS's
+signatures are asked for but not verified."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from local.functions import FunctionError, InvocationFailed, Invoke
+from local.http_api import HOOKS, HttpApi
 from local.page import answer
 
 __all__ = ["PAYLOAD_LIMIT", "Management", "PostTally", "Sockets"]
@@ -64,9 +65,10 @@ class Management:
         status: Callable[[], Awaitable[dict[str, Any]]],
         post_latency: Callable[[], float] | None = None,
         functions: Mapping[str, Invoke] | None = None,
+        http_api: HttpApi | None = None,
     ) -> None:
         """`post_latency`: seconds that the next post takes before it is answered. `functions`: name → what may be
-        invoked."""
+        invoked. `http_api`: what answers where hooks are."""
         self.posts = PostTally()
         self._prefix = f"/{stage}/@connections/"
         self._sockets = sockets
@@ -74,6 +76,7 @@ class Management:
         self._status = status
         self._post_latency = post_latency
         self._functions = functions or {}
+        self._http_api = http_api
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -86,9 +89,14 @@ class Management:
         invocation = _INVOCATION.fullmatch(path)
         if invocation and request.method == "POST" and "Authorization" in request.headers:
             return await self._invoke(invocation[1], request)
-        if request.method == "GET" and path == "/twin":
+        if self._http_api is not None and path.startswith(HOOKS):
+            return await self._http_api.answer(request, allowed=self._sockets.allow())
+        return await self._show(path) if request.method == "GET" else _error(403)
+
+    async def _show(self, path: str) -> web.Response:
+        if path == "/twin":
             return web.json_response(await self._status())
-        page = answer(path, self._ws_url()) if request.method == "GET" else None
+        page = answer(path, self._ws_url())
         return page if page is not None else _error(403)
 
     async def _post(self, connection_id: str, request: web.BaseRequest) -> web.Response:

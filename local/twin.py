@@ -1,9 +1,9 @@
 """The twin of AWS on one machine: every part put together, and the only place where they are.
 
-sockets ── Gateway ── authorizer, connect, disconnect, message, publish (environments)
+sockets ── Gateway ── authorizer, connect, disconnect, message, publish, incoming (environments)
               ▲                          │ DynamoDB, SQS
 @connections, │                        Cloud
-      Invoke  │
+Invoke, hooks │
               ├── a function per lane ◄── EventSource
               ├── tick ◄── Schedule, once a minute
               └── archive ◄── StreamSource, on demand
@@ -32,6 +32,7 @@ from local.cloud import ACCOUNT, ARCHIVE_SERVICES, REGION, Cloud, Queues
 from local.event_source import EventSource
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
+from local.http_api import HttpApi
 from local.nursery import Nursery
 from local.schedule import Schedule
 from local.stream_source import StreamSource, StreamTally
@@ -42,7 +43,16 @@ __all__ = ["Twin"]
 
 PUBLISH = "publish"
 """The function that servers invoke. It starts with its first call."""
-API_FUNCTIONS: Mapping[str, int] = {"authorizer": 2, "connect": 3, "disconnect": 2, "message": 4, PUBLISH: 2}
+INCOMING = "incoming"
+"""The function that incoming webhooks post to. Likewise."""
+API_FUNCTIONS: Mapping[str, int] = {
+    "authorizer": 2,
+    "connect": 3,
+    "disconnect": 2,
+    "message": 4,
+    PUBLISH: 2,
+    INCOMING: 2,
+}
 """Function → environments at most. Its handler is `services.NAME:handler`."""
 API_TIMEOUT = 10.0
 """Seconds."""
@@ -187,11 +197,12 @@ class Twin:
         return self.gateway.ws_url
 
     def endpoints(self) -> dict[str, str]:
-        """Where the twin is: ws, management, page, cloud, region."""
+        """Where the twin is: ws, management, page, hooks, cloud, region."""
         return {
             "ws": self.gateway.ws_url,
             "management": self.gateway.management_endpoint,
             "page": self.gateway.page_url,
+            "hooks": f"{self.gateway.page_url}hooks",
             "cloud": self.cloud.endpoint,
             "region": REGION,
         }
@@ -276,7 +287,7 @@ class Twin:
         self._started.push_async_callback(self._stop_functions)
         if self._bucket:  # before the gateway, so that it ends after it: with nothing more to come
             await self._start_archiving(settings.tables["messages"])
-        warm = [it.warm() for it in self.functions.values() if it.name not in {TICK, PUBLISH, ARCHIVE}]
+        warm = [it.warm() for it in self.functions.values() if it.name not in {TICK, PUBLISH, INCOMING, ARCHIVE}]
         for outcome in await asyncio.gather(*warm, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -294,6 +305,7 @@ class Twin:
             lose_disconnects=self._lose_disconnects,
             status=self.status,
             functions=dict.fromkeys((PUBLISH, f"{PREFIX}-{PUBLISH}"), self.functions[PUBLISH].invoke),
+            http_api=HttpApi(self.functions[INCOMING]),
         )
         self._started.push_async_callback(self.gateway.stop)
         await self.gateway.start()

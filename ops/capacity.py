@@ -15,10 +15,11 @@ from ops.bills import CONNECT_SECONDS, DISCONNECT_SECONDS, ROUND_SECONDS, SEND_S
 from ops.packing import Group, LaneLoad, Traffic, settle, speed_of
 from pipeline.known import KNOWN_MS
 
-__all__ = ["INBOUND_RATE", "INTERACTIVE_RESERVE", "Ask", "Forecast", "HotKey", "Load", "forecast"]
+__all__ = ["INBOUND_RATE", "INTERACTIVE_RESERVE", "WEBHOOK_RATE", "Ask", "Forecast", "HotKey", "Load", "forecast"]
 
 INBOUND_RATE = 1_500
-INTERACTIVE_RESERVE = 2_500
+WEBHOOK_RATE = 100
+INTERACTIVE_RESERVE = 2_400
 """A stage's settings of these names, as they are by default."""
 PING_SECONDS = 240
 """A v1 client pings so often, give or take a fifth."""
@@ -121,7 +122,8 @@ class Forecast:
     def asks(self) -> list[Ask]:
         """What to raise so that every message goes out at once, in a frame of its own, and nothing is dropped."""
         asks = []
-        quota = inbound = max(INBOUND_RATE, self.load.inbound)
+        inbound = max(INBOUND_RATE, self.load.inbound)
+        quota = WEBHOOK_RATE + inbound
         if inbound > INBOUND_RATE:
             asks.append(Ask("setting inbound_rate", INBOUND_RATE, inbound, "messages, pings, connects and disconnects"))
         for lane in self.load.lanes.values():
@@ -139,7 +141,7 @@ class Forecast:
             unpacked = load.unpacked if load is not None else 0.0
             quota += lane.post_rate * workers or max(INTERACTIVE_RESERVE, unpacked)
         if quota > self.load.quota:
-            why = "inbound_rate, what the interactive lane posts, and post_rate × max_concurrency of the others"
+            why = "inbound_rate, webhook_rate, what interactive posts, and post_rate × max_concurrency of the others"
             asks.insert(0, Ask("API Gateway: throttle rate, requests/s", self.load.quota, quota, why))
         if self.concurrency > CONCURRENT_FUNCTIONS:
             asks.append(

@@ -74,6 +74,8 @@ class Deployment:
     """Lane → URL."""
     shard_limit: int
     """Members of a shard at most, about."""
+    hooks_url: str = ""
+    """What the URLs of incoming webhooks begin with, without the slash before the id."""
     user_pool: str = ""
     """The id of its Cognito pool; empty where its users are known otherwise."""
     user_pool_client: str = ""
@@ -106,7 +108,7 @@ def find_twin(url: str) -> Deployment:
     if not url.startswith(("ws://", "wss://")):
         raise BadSetting(f"--url {url}: it must begin with ws:// or wss://")
     raw = twin_status(url)
-    if "settings" not in raw or "queue_urls" not in raw:
+    if not {"settings", "queue_urls", "hooks"} <= set(raw):
         raise StageError(f"the twin at {url} is of an older release than this command; start it again")
     region, cloud = str(raw["region"]), str(raw["cloud"])
 
@@ -139,6 +141,7 @@ def find_twin(url: str) -> Deployment:
         queues=raw["queue_urls"]["lanes"],
         dead_letter_queues=raw["queue_urls"]["dead"],
         shard_limit=int(raw["settings"]["shard_limit"]),
+        hooks_url=str(raw["hooks"]),
         user_pool=(raw.get("users") or {}).get("pool", ""),
         user_pool_client=(raw.get("users") or {}).get("client", ""),
         bucket=(raw.get("archive") or {}).get("bucket", ""),
@@ -190,6 +193,7 @@ def find_stage(name: str, *, region: str | None = None, profile: str | None = No
         queues=settings.queues,
         dead_letter_queues=settings.dead_letter_queues,
         shard_limit=settings.shard_limit,
+        hooks_url=stack.get("WebhooksUrl", ""),
         user_pool=stack.get("UserPoolId", ""),
         user_pool_client=stack.get("UserPoolClientId", ""),
         bucket=settings.bucket,

@@ -12,7 +12,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="webhook",
-    help="A room's webhooks: outgoing ones tell a URL what is said; incoming ones have no route yet.",
+    help="A room's webhooks: outgoing ones tell a URL what is said; by incoming ones a server speaks in the room.",
     no_args_is_help=True,
 )
 
@@ -27,7 +27,7 @@ def add(
     room: _Room,
     name: Annotated[str, typer.Option(help="What it is called; an incoming one speaks under it.")],
     to: Annotated[str | None, typer.Option(metavar="URL", help="Where an outgoing one posts to: https://…")] = None,
-    incoming: Annotated[bool, typer.Option("--incoming", help="An incoming one, instead of --to.")] = False,
+    incoming: Annotated[bool, typer.Option("--incoming", help="One that a server posts to, instead of --to.")] = False,
     event: Annotated[
         list[str] | None, typer.Option(help="A type of entry that it is told, instead of all; may be given again.")
     ] = None,
@@ -37,7 +37,7 @@ def add(
     profile: Profile = None,
     json: Json = False,
 ) -> None:
-    """Make a webhook, and print its secret, which is shown this once."""
+    """Make a webhook, and print its secret, which is shown this once; of an incoming one also where to post."""
     from ops.stage import find
     from ops.webhooks import add_webhook
 

@@ -42,12 +42,18 @@ def add_webhook(
         "events": events,
         "as": {"id": "operator"},
     }
-    _show_secret(invoke(find(), request if to is None else request | {"url": to}), as_json=as_json)
+    deployment = find()
+    made = invoke(deployment, request if to is None else request | {"url": to})
+    if incoming and (post_to := _post_to(deployment, made["id"])):
+        made["url"] = post_to
+    _show_secret(made, as_json=as_json)
 
 
 def list_webhooks(deployment: Deployment, room: str, *, as_json: bool) -> None:
     """Show a room's. Raises `StageError`."""
     answer = invoke(deployment, {"action": "list_webhooks", "roomId": room})
+    for it in answer["webhooks"]:
+        it["url"] = it["url"] or _post_to(deployment, it["id"])
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -63,7 +69,7 @@ def list_webhooks(deployment: Deployment, room: str, *, as_json: bool) -> None:
         table.add_row(
             it["id"],
             it["name"],
-            it["url"] if outgoing else "– (incoming)",
+            it["url"] if outgoing else f"– (incoming) {it['url']}".rstrip(),
             (", ".join(it["events"]) or "all") if outgoing else "–",
             f"{it['behind']:,}" if outgoing else "–",
             _state(it),
@@ -92,8 +98,18 @@ def rotate_webhook(deployment: Deployment, webhook: str, *, as_json: bool) -> No
 # ---- private
 
 
+def _post_to(deployment: Deployment, webhook: str) -> str:
+    """Where an incoming one is posted to; empty where the stage's release has no such place."""
+    return f"{deployment.hooks_url}/{webhook}" if deployment.hooks_url else ""
+
+
 def _show_secret(made: dict[str, Any], *, as_json: bool) -> None:
-    print(json.dumps(made) if as_json else f"{made['id']}\n{made['secret']} (shown this once)")
+    if as_json:
+        print(json.dumps(made))
+        return
+    print(f"{made['id']}\n{made['secret']} (shown this once)")
+    if "url" in made:
+        print(f"post to {made['url']}")
 
 
 def _state(hook: dict[str, Any]) -> Text:

@@ -52,8 +52,6 @@ class Notifier:
                 raise it
 
     async def _tell(self, publisher: Publisher, job: Absent, room: Room, user: str, inbox: Room) -> None:
-        if await self._is_here(inbox) or not await self._may_be_in(room, user):
-            return
         notice = OfflineNotice(
             kind=job.about,
             user_id=user,
@@ -64,6 +62,12 @@ class Notifier:
             sender_name=job.name,
             at=job.at,
         )
+        if await self._is_here(inbox):
+            # An earlier try may have claimed it, and died: who goes again is owed the next.
+            await self._ports.notices.release(notice)
+            return
+        if not await self._may_be_in(room, user):
+            return
         if not await self._ports.notices.claim(notice, self._ports.clock.now()):
             self._counts["NoticesHeldBack"] += 1
             return

@@ -123,12 +123,12 @@ class Teller:
             self._counts["HooksDisabled"] += 1
             self.disabled.append((hook.key, cause))
             return
-        await ports.queue.announce(_again(hook, f"retry{hook.failures}"), wait)
+        await ports.queue.announce(_again(hook, f"retry{now}"), wait)
         await ports.webhooks.follow(hook)
 
     async def _go_on(self, hook: Hook) -> None:
         """Let others have their turn first: what is left has a bell before it is recorded how far this one came."""
-        await self._ports.queue.ring(HOOKS_LANE, [_again(hook, "more")])
+        await self._ports.queue.ring(HOOKS_LANE, [_again(hook, f"more{self._ports.clock.now()}")])
         await self._ports.webhooks.follow(hook)
 
     def _is_over(self, entry: Entry, room: Room | None, hook: Hook) -> bool:
@@ -140,6 +140,8 @@ class Teller:
 
 
 def _again(hook: Hook, why: str) -> HookBell:
+    """`why` with the time in it: of two workers the first may have died before it recorded how far it was, and for five
+    minutes the queue takes a bell that is called like another for the same one."""
     return HookBell(room=hook.room, epoch=hook.epoch, hook=hook.key, seq=hook.position, again=why)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import replace
 from typing import Any
 
 from adapters.observability import emit, emit_refusal, logger, metrics, tracer
 from adapters.runtime import Runtime, runtime
 from services.backend import answer
-from services.review import plugged_review
+from services.review import reviewing_services
 
 __all__ = ["handler"]
 
@@ -42,10 +41,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 async def _respond(environment: Runtime, request: Any, request_id: str) -> dict[str, Any]:
-    settings = environment.settings
-    ports = await environment.ports()
-    if settings.review_services:
-        ports = replace(ports, review=plugged_review(settings.review, settings.review_words, settings.review_fails))
+    ports = reviewing_services(await environment.ports(), environment.settings)
     return await answer(ports, await environment.connections(CLOSES_AT_ONCE), request, request_id)
 
 

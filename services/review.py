@@ -6,15 +6,17 @@ import asyncio
 import functools
 import importlib
 import inspect
+from dataclasses import replace
 
 from adapters.observability import emit, logger
+from adapters.settings import Settings
 from domain.errors import BadSetting, Refused
-from domain.ports import Review
+from domain.ports import Ports, Review
 from domain.protocol import MESSAGE_LIMIT
 from domain.review import Allow, Refuse, Replace, Reviewer, Verdict
 from services.word_filter import word_filter
 
-__all__ = ["PluggedReview", "plugged_review"]
+__all__ = ["PluggedReview", "plugged_review", "reviewing_services"]
 
 DEADLINE = 0.2
 """Seconds that a review may take: the sender waits for it."""
@@ -70,6 +72,13 @@ def plugged_review(review: str, words: str, fails: str) -> PluggedReview | None:
     if words:
         return PluggedReview(word_filter(words), fails)
     return PluggedReview(_imported(review), fails) if review else None
+
+
+def reviewing_services(ports: Ports, settings: Settings) -> Ports:
+    """With the deployment's review, if it is for what no user says as well."""
+    if not settings.review_services:
+        return ports
+    return replace(ports, review=plugged_review(settings.review, settings.review_words, settings.review_fails))
 
 
 def _imported(setting: str) -> Reviewer:

@@ -60,11 +60,19 @@ Drafter = Callable[[Sending, int], Awaitable[Draft]]
 """(what was read, now) → the draft, or `Refused`. Called again after every conflict."""
 
 
-async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence[str], draft: Drafter) -> bytes:
+async def commit(
+    ports: Ports,
+    caller: Caller,
+    request: Request,
+    rooms: Sequence[str],
+    draft: Drafter,
+    *,
+    known_by: str = "clientId",
+) -> bytes:
     """Store the request's entries, ring their doorbells, and return the reply's frame.
 
     Carried out once for each (user, clientId): a repeat rings and announces again, and gets the first reply. What is
-    read of the caller is what the first of `rooms` records.
+    read of the caller is what the first of `rooms` records. `known_by`: what the caller calls the `clientId`.
     """
     key = once_key(caller, request)
     digest = hashlib.sha256(msgspec.json.encode([rooms, encode_request(request).decode()])).hexdigest()
@@ -74,7 +82,7 @@ async def commit(ports: Ports, caller: Caller, request: Request, rooms: Sequence
         now = ports.clock.now()
         if sending.once is not None and is_done(sending, now):
             if sending.once.digest != digest:
-                raise Refused("BAD_REQUEST", "`clientId` was used for another request before; use a new one")
+                raise Refused("BAD_REQUEST", f"`{known_by}` was used for another request before; use a new one")
             await _ring(ports, sending.once.rings)
             await _announce(ports, sending.once.announcement)
             return sending.once.reply.encode()

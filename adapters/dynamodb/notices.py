@@ -62,6 +62,16 @@ class DynamoNotices(Notices):
             return False
         return True
 
+    async def release(self, notice: OfflineNotice) -> None:
+        with suppress(Conflict):  # none, or another's, or it was sent
+            await self._tables.update(
+                self._rooms,
+                rows.notice_key(notice.user_id, notice.sender_id),
+                "SET claimedAt = :never",
+                _values(notice) | named(never=0),
+                condition=f"{_THIS} AND attribute_not_exists(settled)",
+            )
+
     async def settle(self, notice: OfflineNotice) -> None:
         with suppress(Conflict):  # another was claimed meanwhile
             await self._tables.update(

@@ -46,6 +46,12 @@ class MemoryNotices(Notices):
         self._last[notice.user_id, notice.sender_id] = (notice, now, False)
         return True
 
+    async def release(self, notice: OfflineNotice) -> None:
+        await self._answer()
+        last = self._last.get((notice.user_id, notice.sender_id))
+        if last is not None and _entry(last[0]) == _entry(notice) and not last[2]:
+            del self._last[notice.user_id, notice.sender_id]
+
     async def settle(self, notice: OfflineNotice) -> None:
         await self._answer()
         last = self._last.get((notice.user_id, notice.sender_id))

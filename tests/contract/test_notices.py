@@ -113,6 +113,20 @@ async def test_the_same_again_until_it_was_sent(notices: Notices) -> None:
     assert await notices.claim(NOTICE, later + 1), "a new claim is not settled"
 
 
+async def test_a_claim_that_is_taken_back(notices: Notices) -> None:
+    """Holds back no other; one that was sent stays, and so does another's."""
+    second = replace(NOTICE, seq=2)
+    await notices.release(NOTICE)
+    assert await notices.claim(NOTICE, NOW)
+    await notices.release(second)
+    assert not await notices.claim(second, NOW + 1)
+    await notices.release(NOTICE)
+    assert await notices.claim(second, NOW + 2)
+    await notices.settle(second)
+    await notices.release(second)
+    assert not await notices.claim(replace(NOTICE, seq=3), NOW + 3)
+
+
 async def test_what_is_not_the_last_is_not_settled(notices: Notices) -> None:
     """A claimant that wakes up late settles nothing of another's, and nothing where nothing was claimed."""
     await notices.settle(NOTICE)

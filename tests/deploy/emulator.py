@@ -37,6 +37,7 @@ def make_app(port: int, config: Any) -> Serve:
     from ministack.app import app  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
 
     add_route_responses()
+    name_one_api()
     ask_no_identity_source()
     simplify_alarms()
     name_actions_of_batches()
@@ -73,6 +74,22 @@ def add_route_responses() -> None:
         apigateway._delete_route_response(*route(properties), response)
 
     provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::RouteResponse"] = {"create": create, "delete": delete}
+
+
+def name_one_api() -> None:
+    """The tag that gives an API its id is on all that is deployed: it is the WebSocket API's."""
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
+
+    api = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
+    create = api["create"]
+
+    def create_named(name: str, properties: Mapping[str, Any], stack: str) -> Any:
+        if properties.get("ProtocolType") == "HTTP":
+            tags = {it: value for it, value in properties.get("Tags", {}).items() if it != "ms-custom-id"}
+            properties = {**properties, "Tags": tags}
+        return create(name, properties, stack)
+
+    api["create"] = create_named
 
 
 def ask_no_identity_source() -> None:

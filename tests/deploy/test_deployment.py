@@ -10,14 +10,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
 import aioboto3
+import aiohttp
 import jwt
 import pytest
 from websockets.asyncio.client import connect as open_socket
@@ -29,6 +31,7 @@ from adapters.settings import Settings, table_names
 from domain.fanout import Doorbell, encode_job, group_of
 from domain.lanes import LANES
 from domain.rooms import due_bucket, due_minute
+from domain.webhooks import signatures
 from infra.permissions import TABLES
 from local.cloud import ACCOUNT, REGION
 from tests.conformance.clients import fresh
@@ -87,6 +90,11 @@ REGISTRAR = {
     ],
 }
 """What `roomcast user` needs."""
+HOOKS = {
+    "*": ["cloudformation:DescribeStacks", "lambda:GetFunctionConfiguration"],
+    f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{PREFIX}-publish": ["lambda:InvokeFunction"],
+}
+"""What `roomcast webhook` needs."""
 PAGE = "https://chat.example.org"
 PASSWORD = "Correct-horse-7"
 ADDRESSES = {
@@ -370,6 +378,44 @@ async def test_its_lanes_are_changed_and_changed_back(deployment: Deployment) ->
         await ada.hears("tuned")
     await tune("--undo")
     assert await asyncio.to_thread(read) == before
+
+
+async def test_a_server_speaks_by_a_webhook(deployment: Deployment) -> None:
+    """An operator makes one with no more rights than docs/operating.md names; who posts to it needs none. Its function
+    may do all that takes, also where the room tells an outgoing one, and nobody without the secret is heard."""
+    credentials = await asyncio.to_thread(lambda: user(deployment, "integrator", **HOOKS))
+    room = fresh("works")
+
+    async def added(*options: str) -> dict[str, str]:
+        common = ("--room", room, "--name", "ci", "--stage", STAGE, "--json")
+        status, out, err = await roomcast(deployment, credentials, "webhook", "add", *common, *options)
+        assert status == 0, err
+        made: dict[str, str] = json.loads(out)
+        return made
+
+    async def post(session: aiohttp.ClientSession, url: str, secret: str, text: str) -> int:
+        body = json.dumps({"message": text}).encode()
+        headers = signatures([secret], fresh("msg"), int(time.time()), body)
+        async with session.post(url, data=body, headers=headers) as response:
+            await response.read()
+            return response.status
+
+    async with person(deployment.websocket_url, fresh("ada"), room) as ada, aiohttp.ClientSession() as session:
+        hook = await added("--incoming")
+        assert hook["url"] == f"{deployment.outputs['WebhooksUrl']}/{hook['id']}"
+        # On AWS that leads there; the emulator's names of APIs are in no DNS.
+        api = urlsplit(hook["url"]).netloc.partition(".")[0]
+        url = f"{deployment.endpoint}/_aws/execute-api/{api}/$default/hooks/{hook['id']}"
+        assert await post(session, url, hook["secret"], "first") == 200
+        outgoing = await added("--to", "https://receiver.invalid/hook")
+        assert await post(session, url, hook["secret"], "second") == 200
+        assert await post(session, url, outgoing["secret"], "forged") == 401
+        assert await post(session, f"{url}/more", hook["secret"], "elsewhere") == 404
+        await ada.hears("second", patience=PATIENCE)
+        assert ada.messages == ["first", "second"]
+        options = (outgoing["id"], "--stage", STAGE)
+        status, _, err = await roomcast(deployment, credentials, "webhook", "remove", *options)
+        assert status == 0, err
 
 
 async def test_what_is_said_is_archived(deployment: Deployment) -> None:

@@ -27,7 +27,16 @@ async def test_it_tells_what_it_does_and_leaves_nothing(tmp_path: Path) -> None:
                 pictures.append(await answer.json())
         for it in pictures:
             assert {name: it[name] for name in twin.endpoints()} == twin.endpoints()
-            assert set(it["functions"]) == {"authorizer", "connect", "disconnect", "message", "publish", "tick", *LANES}
+            assert set(it["functions"]) == {
+                "authorizer",
+                "connect",
+                "disconnect",
+                "incoming",
+                "message",
+                "publish",
+                "tick",
+                *LANES,
+            }
             assert set(it["queues"]) == set(LANES)
             assert it["posts"] == {"sent": 0, "gone": 0, "throttled": 0, "failed": 0}
             assert it["sqs"]["sent"] == it["sqs"]["dead"] == 0

@@ -203,6 +203,8 @@ async def test_the_commands(twin: Twin) -> None:
         assert made.startswith("den~")
         assert secret.startswith("whsec_")
         incoming = await add(twin, "den", "--incoming")
+        status, out, err = await roomcast("webhook", "list", "--room", "den", "--json", *url)
+        assert {it["id"]: it["url"] for it in json.loads(out)["webhooks"]}[incoming["id"]] == incoming["url"]
         status, out, err = await roomcast("webhook", "rotate", made, *url)
         assert (status, err, secret in out) == (0, "", False)
         status, out, err = await roomcast("webhook", "remove", incoming["id"], *url)

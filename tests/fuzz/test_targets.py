@@ -11,7 +11,15 @@ from tests.fuzz.search import corpus_of, search
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 
-EXECUTIONS = {"requests": 100, "handshake": 200, "jobs": 200, "management": 40, "upgrade": 40, "frames": 40}
+EXECUTIONS = {
+    "requests": 100,
+    "handshake": 200,
+    "jobs": 200,
+    "management": 40,
+    "upgrade": 40,
+    "frames": 40,
+    "deliveries": 200,
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -14,7 +14,7 @@ from tests.infra.templates import Template
 
 FUNCTION = "AWS::Lambda::Function"
 MAPPING = "AWS::Lambda::EventSourceMapping"
-API = ("authorizer", "connect", "disconnect", "message", "publish")
+API = ("authorizer", "connect", "disconnect", "message", "publish", "incoming")
 
 EVERY_LANE = pytest.mark.parametrize("lane", LANES.values(), ids=lambda it: it.name)
 
@@ -120,7 +120,7 @@ def test_the_tick_comes_every_minute(service: Template) -> None:
 def test_workers_are_updated_first(service: Template) -> None:
     """A worker reads the jobs of the version before its own, so none may meet a job newer than itself."""
     ids = service.ids(FUNCTION)
-    for name in ("connect", "disconnect", "message", "publish"):
+    for name in ("connect", "disconnect", "message", "publish", "incoming"):
         depends = service.body["Resources"][ids[f"roomcast-dev-{name}"]]["DependsOn"]
         assert {ids[f"roomcast-dev-{it}"] for it in LANES} <= set(depends)
 

@@ -39,6 +39,11 @@ ON_TABLES: dict[str, list[tuple[str, str]]] = {
         ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
         ("BatchGetItem PutItem", "messages"),
     ],
+    "incoming": [
+        ("BatchGetItem", "connections"),
+        ("GetItem BatchGetItem UpdateItem", "rooms"),
+        ("BatchGetItem PutItem", "messages"),
+    ],
     "tick": [
         ("GetItem Query PutItem DeleteItem", "connections"),
         ("GetItem BatchGetItem Query UpdateItem DeleteItem", "rooms"),
@@ -73,6 +78,7 @@ SENDS = {
     "disconnect": ["ephemeral"],
     "message": ["interactive", "bulk", "ephemeral", "hooks"],
     "publish": ["interactive", "bulk", "ephemeral", "hooks"],
+    "incoming": ["interactive", "bulk", "hooks"],
     "tick": ["ephemeral"],
     "interactive": ["retry", "ephemeral"],
     "bulk": ["bulk", "retry", "ephemeral"],

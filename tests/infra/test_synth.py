@@ -80,6 +80,8 @@ def test_outputs_say_where_the_service_is(service: Template) -> None:
     api = "<ApiF70053CD>.execute-api.<AWS::Region>.<AWS::URLSuffix>/dev"
     assert outputs.pop("WebSocketUrl") == f"wss://{api}"
     assert outputs.pop("ManagementUrl") == f"https://{api}"
+    hooks = outputs.pop("WebhooksUrl")
+    assert (hooks.startswith("<WebhooksApi"), hooks.endswith(".ApiEndpoint>/hooks")) == (True, True)
     assert outputs.pop("PublishFunction") == "<roomcast-dev-publish>"
     assert "dashboards" in outputs.pop("DashboardUrl")
     assert outputs.pop("NoticesTopic") == "<roomcast-dev-notices>"

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from domain.requests import REQUESTS
 from tests.infra.conftest import Synthesis
 from tests.infra.templates import Template
 
-ROUTE = "AWS::ApiGatewayV2::Route"
+ROUTE, STAGE = "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage"
 FUNCTIONS = {"$connect": "connect", "$disconnect": "disconnect"}
 """Route → function; every other route is `message`'s."""
 
 
+def of_api(service: Template, kind: str) -> dict[str, Any]:
+    """Logical id → the properties of each resource of the WebSocket API."""
+    [api] = [name for name, it in service.of("AWS::ApiGatewayV2::Api").items() if it["ProtocolType"] == "WEBSOCKET"]
+    return {name: it for name, it in service.of(kind).items() if it["ApiId"] == f"<{api}>"}
+
+
 def test_every_request_type_has_its_route(service: Template) -> None:
     """The routes of the table of requests, API Gateway's own, and no other; chosen by the message's `type`."""
-    routes = {it["RouteKey"] for it in service.of(ROUTE).values()}
+    routes = {it["RouteKey"] for it in of_api(service, ROUTE).values()}
     assert routes == {"$connect", "$disconnect", "$default", *(it.route for it in REQUESTS.values())}
     assert {"chat", "join_room", "private_message"} < routes
-    [api] = service.of("AWS::ApiGatewayV2::Api").values()
-    assert (api["ProtocolType"], api["RouteSelectionExpression"]) == ("WEBSOCKET", "$request.body.type")
+    apis = {
+        it["ProtocolType"]: it.get("RouteSelectionExpression") for it in service.of("AWS::ApiGatewayV2::Api").values()
+    }
+    assert apis == {"WEBSOCKET": "$request.body.type", "HTTP": None}
 
 
 def test_a_route_goes_to_its_function(service: Template) -> None:
@@ -27,7 +36,7 @@ def test_a_route_goes_to_its_function(service: Template) -> None:
     integrations = service.of("AWS::ApiGatewayV2::Integration")
     permissions = service.of("AWS::Lambda::Permission").values()
     granted = {(it["FunctionName"], it["SourceArn"].rsplit("/", 1)[-1]) for it in permissions}
-    for route in service.of(ROUTE).values():
+    for route in of_api(service, ROUTE).values():
         function = f"<roomcast-dev-{FUNCTIONS.get(route['RouteKey'], 'message')}.Arn>"
         integration = integrations[route["Target"].removeprefix("integrations/<").removesuffix(">")]
         assert integration["IntegrationType"] == "AWS_PROXY"
@@ -37,7 +46,7 @@ def test_a_route_goes_to_its_function(service: Template) -> None:
 
 def test_replies_are_return_values(service: Template) -> None:
     """Each route of `message` has a `$default` response; the handshake's routes have none."""
-    routes = {name: it["RouteKey"] for name, it in service.of(ROUTE).items()}
+    routes = {name: it["RouteKey"] for name, it in of_api(service, ROUTE).items()}
     responses = service.of("AWS::ApiGatewayV2::RouteResponse").values()
     assert {it["RouteResponseKey"] for it in responses} == {"$default"}
     answered = sorted(routes[it["RouteId"].strip("<>")] for it in responses)
@@ -49,14 +58,14 @@ def test_the_authorizer_is_asked_at_the_handshake_alone(service: Template) -> No
     [(name, authorizer)] = service.of("AWS::ApiGatewayV2::Authorizer").items()
     assert (authorizer["AuthorizerType"], authorizer["IdentitySource"]) == ("REQUEST", [])
     assert "<roomcast-dev-authorizer.Arn>" in authorizer["AuthorizerUri"]
-    asked = {it["RouteKey"]: it.get("AuthorizerId") for it in service.of(ROUTE).values()}
+    asked = {it["RouteKey"]: it.get("AuthorizerId") for it in of_api(service, ROUTE).values()}
     assert {route for route, it in asked.items() if it} == {"$connect"}
     assert asked["$connect"] == f"<{name}>"
 
 
 def test_the_stage_is_throttled_to_its_share(service: Template) -> None:
     """The account's quota is for posts; clients have a part of it. A change of a route is deployed by itself."""
-    [stage] = service.of("AWS::ApiGatewayV2::Stage").values()
+    [stage] = of_api(service, STAGE).values()
     assert (stage["StageName"], stage["AutoDeploy"]) == ("dev", True)
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 1_500, "ThrottlingBurstLimit": 750}
     assert "AccessLogSettings" not in stage
@@ -65,7 +74,7 @@ def test_the_stage_is_throttled_to_its_share(service: Template) -> None:
 def test_access_logs_tell_no_secret(prod: Synthesis) -> None:
     """On request; neither query nor headers are in a line, since a token may be."""
     service = prod.template("roomcast-prod-service")
-    [stage] = service.of("AWS::ApiGatewayV2::Stage").values()
+    [stage] = of_api(service, STAGE).values()
     line = json.loads(stage["AccessLogSettings"]["Format"])
     assert {"requestId", "connectionId", "status"} < set(line)
     assert not any(word in it for it in line.values() for word in ("query", "header", "path", "authorizer"))

@@ -613,7 +613,7 @@ MUTANTS: Sequence[Mutant] = (
         "hooks",
         (
             "pipeline.hooks:Teller._fail",
-            'await ports.queue.announce(_again(hook, f"retry{hook.failures}"), wait)',
+            'await ports.queue.announce(_again(hook, f"retry{now}"), wait)',
             "pass",
         ),
     ),

@@ -87,5 +87,9 @@ def _untold(
             if target.asked_for_quiet or service.store.came.get(target.user, 0) >= own.at:
                 continue
             earliest = own.at - NOTICE_EVERY_MS - SLACK_MS
+            # A claim that took effect after its worker had given it up, and the user was back, is nobody's to release.
+            held = service.notices._last.get((target.user, client.user))
+            if service.chaos.trailed and held is not None and not held[2] and earliest <= held[1] < own.at:
+                continue
             if not any(it.at >= earliest for it in told.get((target.user, client.user), ())):
                 yield f"{target.name} is away, and was never told of {client_id}"

@@ -25,6 +25,7 @@ from domain.lanes import LANES
 from domain.ports import Answered
 from domain.protocol import ERROR_CODES
 from domain.rooms import Entry
+from domain.webhooks import signatures
 from local.api_events import (
     Upgrade,
     authorizer_event,
@@ -34,8 +35,9 @@ from local.api_events import (
     message_event,
 )
 from local.environment import Context
+from local.http_api import Posted, http_event
 from pipeline import archive, worker
-from services import authorizer, connect, disconnect, message, tick
+from services import authorizer, connect, disconnect, incoming, message, tick
 from services.backend import answer
 from tests.unit.changes import entry_record
 from tests.unit.world import World
@@ -130,6 +132,15 @@ class Deployment:
         self.send("ada", {"type": "chat", "message": SECRET})
         self.work("hooks")
 
+    def deliver(self) -> None:
+        """A hook of the room is posted a message, with a signature and without."""
+        ask = {"action": "add_webhook", "roomId": SECRET, "direction": "incoming", "name": SECRET}
+        made = self.run(answer(self.world.ports, self.world.sockets, ask, "id"))
+        now, body = self.world.clock.now(), json.dumps({"message": SECRET}).encode()
+        for headers in (signatures([made["secret"]], SECRET, now // 1000, body), {"webhook-signature": SECRET}):
+            posted = Posted(f"/hooks/{made['id']}", SECRET, list(headers.items()), body, "10.0.0.1")
+            incoming.handler(http_event(posted, now), _context())
+
     # ---- what they emitted
 
     @property
@@ -194,6 +205,7 @@ def everything_happens(here: Deployment) -> None:
     here.hook(204)
     here.hook(500)
     here.hook(410)
+    here.deliver()
     world.clock.advance(3 * 3600)
     here.tick()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import BadSetting
-from domain.rates import CONNECTION, OTHER, RATES, USER, Rate, RateLimiter, override_rates
+from domain.rates import CONNECTION, HOOK, OTHER, RATES, USER, Rate, RateLimiter, override_rates
 from domain.requests import REQUESTS
 
 START = 1_764_000_000.0
@@ -75,6 +75,16 @@ def test_buckets_are_apart() -> None:
     assert [take("c3", "bob", "chat") for _ in range(3)] == [True, True, False]
 
 
+def test_a_bucket_alone() -> None:
+    """One of its row's, for each whose it is; no other bucket has to do with it."""
+    limiter = RateLimiter({CONNECTION: Rate(1, 1), USER: Rate(1, 1), HOOK: Rate(1, 2)})
+    assert limiter.take("general~1", "general~1", None, START) == 0
+    assert [limiter.take_of(HOOK, "general~1", START) for _ in range(3)] == [0, 0, pytest.approx(1)]
+    assert limiter.take_of(HOOK, "general~2", START) == 0
+    assert limiter.take_of(HOOK, "general~1", START + 1) == 0
+    assert all(limiter.take_of("nowhere", "general~1", START) == 0 for _ in range(10))
+
+
 def test_nothing_a_second_is_no_limit() -> None:
     """Such a row, and an empty table."""
     for table in ({}, {"chat": Rate(0, 1), USER: Rate(0, 0)}):
@@ -105,7 +115,7 @@ def test_memory_is_bounded_and_forgets_the_longest_unused() -> None:
 
 def test_every_request_type_has_a_row() -> None:
     """Or falls under `other`; no row is for a type that there isn't."""
-    assert set(RATES) - {CONNECTION, USER, OTHER} <= set(REQUESTS)
+    assert set(RATES) - {CONNECTION, USER, HOOK, OTHER} <= set(REQUESTS)
     assert all(it.per_second > 0 for it in RATES.values())
 
 

@@ -12,7 +12,7 @@ import pytest
 from domain.lanes import LANES
 from infra.settings import STAGES, check_stage
 from ops.bills import RoomShape
-from ops.capacity import INBOUND_RATE, INTERACTIVE_RESERVE, Forecast, Load, forecast
+from ops.capacity import INBOUND_RATE, INTERACTIVE_RESERVE, WEBHOOK_RATE, Forecast, Load, forecast
 from ops.packing import Group
 
 
@@ -48,7 +48,7 @@ def test_a_large_room_asks_for_workers_and_quota() -> None:
     assert list(needed) == ["API Gateway: throttle rate, requests/s", "setting lane.bulk.max_concurrency"]
     workers, quota = int(needed["setting lane.bulk.max_concurrency"]), needed["API Gateway: throttle rate, requests/s"]
     assert workers == 9
-    assert quota == 1_500 + 2_500 + 9 * 1_500 + 2 * 500 + 2 * 1_000
+    assert quota == 1_500 + 100 + 2_400 + 9 * 1_500 + 2 * 500 + 2 * 1_000
     lanes = {**LANES, "bulk": replace(LANES["bulk"], max_concurrency=workers)}
     raised = of((1, 10_000, 1.0), lanes=lanes, quota=quota)
     assert not raised.asks()
@@ -117,7 +117,8 @@ def test_members_are_read_until_they_are_known() -> None:
 def test_the_defaults_are_the_deployments() -> None:
     """What the model takes for granted is what a stage has."""
     stage = STAGES["dev"]
-    assert (stage.inbound_rate, stage.interactive_reserve) == (INBOUND_RATE, INTERACTIVE_RESERVE)
+    settled = (stage.inbound_rate, stage.webhook_rate, stage.interactive_reserve)
+    assert settled == (INBOUND_RATE, WEBHOOK_RATE, INTERACTIVE_RESERVE)
     assert Load([]).quota == stage.quota
     rules = RoomShape(1).rules
     assert (rules.shard_limit, rules.roster_limit) == (stage.shard_limit, stage.roster_limit)

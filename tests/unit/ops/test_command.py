@@ -366,7 +366,7 @@ async def test_up_serves_until_it_is_told_to_stop() -> None:
     process = await start("up", "--port", "0", "--json")
     assert process.stdout is not None
     addresses = json.loads(await process.stdout.readline())
-    assert set(addresses) == {"ws", "management", "page", "cloud", "region"}
+    assert set(addresses) == {"ws", "management", "page", "hooks", "cloud", "region"}
     typed = "helo\n/edit 1 hello\n/react 1 👍\n/reply 1 yes\n/react x\n/reply 4 no\n/delete 5\n/history\n"
     status, out, err = await roomcast("chat", "--url", addresses["ws"], "--name", "Ada", typed=typed)
     assert (status, err) == (0, "")

@@ -241,6 +241,7 @@ TWIN = {
     "queues": {it: {"visible": 1, "in_flight": 2, "delayed": 3, "dead": 0, "oldest_s": 0.5} for it in LANES},
     "settings": {"lanes": {name: asdict(it) for name, it in LANES.items()}, "shard_limit": 1_000},
     "queue_urls": {"lanes": {}, "dead": {}},
+    "hooks": "http://127.0.0.1:8080/hooks",
 }
 
 

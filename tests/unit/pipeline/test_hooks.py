@@ -349,6 +349,25 @@ async def test_a_worker_that_dies_before_it_recorded_tells_again() -> None:
     assert len({it.headers["webhook-id"] for it in world.receivers.taken}) == 1
 
 
+async def test_a_failure_after_one_that_was_not_recorded_is_tried_again_too() -> None:
+    """The worker died between the bell and the row, so that the next one counts the same failure: its bell must not be
+    taken for the first one's, which has rung by then."""
+    world = await a_world()
+    hook = await a_hook(world)
+    answering(world, 500, 500, 204)
+    await world.say("ada", "one")
+    records = await world.queue.receive(HOOKS_LANE, 10)
+    follow = world.webhooks.follow
+    world.webhooks.follow = _raise  # type: ignore[method-assign,assignment]  # it dies there
+    assert await world.work(HOOKS_LANE, records) == [it["messageId"] for it in records]
+    world.webhooks.follow = follow  # type: ignore[method-assign]
+    world.clock.advance(5)
+    await world.work_once("ephemeral")
+    await world.pump(60)
+    assert texts(world) == ["one"]
+    assert (await stored(world, hook)).position == 2
+
+
 async def _raise(_: Hook) -> None:
     raise Unavailable("no answer")
 

@@ -7,22 +7,18 @@ import base64
 import itertools
 import json
 import time
-from collections.abc import Coroutine, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from adapters.observability import metrics
-from adapters.settings import Settings
 from domain.errors import Refused, Unavailable
 from domain.protocol import LIST_LIMIT, MESSAGE_LIMIT
 from local.environment import Context
 from services import publish
 from services.backend import answer
+from tests.unit.services.conftest import Environment
 from tests.unit.world import World
-
-_T = TypeVar("_T")
 
 NEWS = {"id": "news", "name": "The News"}
 
@@ -152,6 +148,7 @@ PUBLISH = {"action": "publish", "roomId": "general", "message": "hi", "as": {"id
         ({**PUBLISH, "roomId": "a b"}, "BAD_REQUEST", "`roomId`: Expected 1 to 64"),
         ({**PUBLISH, "roomId": "inbox#ada"}, "BAD_REQUEST", "`roomId`"),
         ({**PUBLISH, "message": 7}, "BAD_REQUEST", "`message`"),
+        ({**PUBLISH, "message": "half of \ud83d"}, "BAD_REQUEST", "`message`"),
         ({**PUBLISH, "message": " \n"}, "EMPTY_MESSAGE", ""),
         ({**PUBLISH, "message": "x" * (MESSAGE_LIMIT + 1)}, "TOO_LARGE", "24 KB"),
         ({**PUBLISH, "message": "\x01" * MESSAGE_LIMIT}, "TOO_LARGE", "JSON"),
@@ -197,36 +194,6 @@ async def test_a_store_that_fails_says_when_to_try_again(monkeypatch: pytest.Mon
 # ------------------------------------------------------------------------------------------------ the function
 
 
-class Environment:
-    """A runtime over a `World`."""
-
-    def __init__(self, runner: asyncio.Runner) -> None:
-        self.world = World()
-        self.settings = Settings({}, {}, {}, management_endpoint="", review_words="rain")
-        self._runner = runner
-
-    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return self._runner.run(work)
-
-    async def ports(self) -> Any:
-        return self.world.ports
-
-    async def connections(self, concurrency: int) -> Any:
-        return self.world.sockets
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
-    with asyncio.Runner() as runner:
-        made = Environment(runner)
-        monkeypatch.setattr("adapters.runtime._runtime", made)
-        monkeypatch.setattr(metrics.provider, "service", "roomcast-test")
-        monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "roomcast-test")
-        made.run(made.world.connect("ada"))
-        yield made
-        metrics.clear_metrics()
-
-
 def invoke(event: Any) -> dict[str, Any]:
     request_id = f"invocation-{next(_numbers)}"
     context = Context(request_id, time.monotonic() + 10, "publish", "arn:aws:lambda:…", "log", "stream", 512)
@@ -265,7 +232,7 @@ def test_a_url_says_503_where_another_try_may_help(environment: Environment, mon
     async def busy(*arguments: Any, **options: Any) -> Any:
         raise Refused("ROOM_BUSY", "busy", retry_after=1.0)
 
-    monkeypatch.setattr("services.backend.commit", busy)
+    monkeypatch.setattr("services.publishing.commit", busy)
     assert invoke(of_url(json.dumps(PUBLISH)))["statusCode"] == 503
 
 

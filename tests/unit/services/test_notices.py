@@ -307,6 +307,30 @@ async def test_a_worker_that_died_after_its_claim_is_made_good() -> None:
     assert len(world.topic.published) == 1
 
 
+async def test_who_was_back_is_told_of_what_comes_after_they_went_again() -> None:
+    """A worker claimed their notice and died; by its next try they were here, so that it was never sent: within the
+    same minute it holds back no other."""
+    world = World()
+    await world.connect("ada")
+    await seen(world, "bob")
+    await whisper(world, "ada", "bob")
+
+    async def die(_: OfflineNotice) -> None:
+        raise Unavailable("no answer")
+
+    world.topic.on_publish = die
+    await world.work_once("interactive")
+    assert len(await world.work_once("ephemeral") or ()) == 1
+    world.topic.on_publish = None
+    await world.connect("bob")
+    await world.pump(seconds=5)
+    assert told(world) == []
+    await world.disconnect("bob")
+    await whisper(world, "ada", "bob")
+    await world.pump()
+    assert told(world) == [("bob", "ada")]
+
+
 async def test_a_worker_without_a_topic_drops_the_job() -> None:
     """As after a deployment that took the topic away."""
     world = World()

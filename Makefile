@@ -9,23 +9,28 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TARGET := --architecture arm64 --python 3.13
 STAGE := dev
 CDK := .venv/cdk/node_modules/.bin/cdk
+# The tests of the JavaScript client are skipped where npm is missing.
+JS := $(if $(shell command -v npm),.venv/.js)
+# And the page is a plain one.
+PAGE := $(if $(shell command -v npm),.build/web/.built)
+BROWSER := $(if $(shell command -v npm),.venv/.browser)
 # make's own job server and flags mean nothing to the programs started below.
 unexport MAKEFLAGS MFLAGS
 # What an old Node is warned of, is its owner's to decide: without these a page of it precedes whatever the CDK says.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test slow e2e simulate mutants fuzz chaos check bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
+.PHONY: help up test slow e2e simulate mutants fuzz chaos check js page bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-up: .venv/.local .venv/.cloud  ## the whole service on this machine, until Ctrl-C
+up: .venv/.local .venv/.cloud $(PAGE)  ## the whole service on this machine, until Ctrl-C
 	@exec $(BIN)/roomcast up $(ARGS)
 
-test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native  ## the default tests
+test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE)  ## the default tests
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native  ## tests that take longer, some seven minutes together
+slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE) $(BROWSER)  ## tests that take longer, some seven minutes together
 	@exec $(BIN)/python -m pytest -m 'slow and not large' $(ARGS)
 
 e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed
@@ -51,6 +56,14 @@ check: .venv/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+js: .venv/.js  ## the JavaScript client: build it into client/js/dist, and test it (asks for Node 20)
+	@rm -rf .venv/js/src .venv/js/test .venv/js/dist client/js/dist
+	@cp -r client/js/src client/js/test client/js/tsconfig.json .venv/js
+	@cd .venv/js && npm run --silent build && ROOMCAST_TRACES=$(CURDIR)/client/traces npm test --silent
+	@cp -r .venv/js/dist client/js/dist
+
+page: .build/web/.built  ## the chat in the browser, which `up` serves: build it into .build/web (asks for Node 20)
 
 bench: .venv/.local .venv/.cloud  ## the benchmarks: some five minutes, tables, and .build/bench.json
 	@exec $(BIN)/python -m loadtest.bench $(ARGS)
@@ -85,7 +98,7 @@ requirements:  ## compile requirements/ anew from pyproject.toml (asks for uv)
 	$(COMPILE) --group cloud -o requirements/cloud.txt
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache roomcast.egg-info
+	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache roomcast.egg-info client/js/dist
 
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "roomcast needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }
@@ -121,6 +134,29 @@ clean:  ## remove what the other targets made
 	@mkdir -p .venv/cdk && cp infra/package.json infra/package-lock.json .venv/cdk
 	@cd .venv/cdk && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
 	@touch $@
+
+# What builds and tests the JavaScript client, beside a copy as well.
+.venv/.js: .venv/.python client/js/package.json client/js/package-lock.json
+	@command -v npm >/dev/null || { echo "the JavaScript client needs Node 20 or newer, with npm, on the PATH" >&2; exit 1; }
+	@echo "installing what builds the JavaScript client into .venv/js ..." >&2
+	@mkdir -p .venv/js && cp client/js/package.json client/js/package-lock.json .venv/js
+	@cd .venv/js && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
+	@touch $@
+
+# What drives a browser in tests; the browser itself is the machine's own.
+.venv/.browser: .venv/.python tests/e2e/browser/package.json tests/e2e/browser/package-lock.json
+	@echo "installing what drives a browser into .venv/browser ..." >&2
+	@mkdir -p .venv/browser && cp tests/e2e/browser/package.json tests/e2e/browser/package-lock.json .venv/browser
+	@cd .venv/browser && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
+	@touch $@
+
+# Nobody goes without the service because its page can't be built.
+.build/web/.built: .venv/.python $(wildcard web/*.json web/src/* client/js/src/*)
+	@echo "building the page into .build/web ..." >&2
+	@mkdir -p .venv/web .build/web && rm -rf .venv/web/src .venv/web/sdk .venv/web/dist
+	@cp web/*.json .venv/web && cp -r web/src .venv/web/src && cp -r client/js/src .venv/web/sdk
+	@cd .venv/web && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null && npm run --silent build \
+		&& cp dist/* $(CURDIR)/.build/web/ && touch $(CURDIR)/$@ || echo "the page was not built: a plain one is shown" >&2
 
 .build/lambda/.deployed: .venv/.infra requirements/lambda.txt infra/packaging.py
 	@echo "fetching the functions' wheels ..." >&2

@@ -136,7 +136,7 @@ class Gateway:
         self._management = Management(
             stage,
             self,
-            page=lambda: self.ws_url,
+            ws_url=lambda: self.ws_url,
             status=self._status,
             post_latency=post_latency,
             functions=functions,

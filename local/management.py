@@ -4,7 +4,6 @@ signatures are asked for but not verified."""
 from __future__ import annotations
 
 import asyncio
-import html
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +15,7 @@ from aiohttp import web
 
 from local.functions import FunctionError, InvocationFailed, Invoke
 from local.http_api import HOOKS, HttpApi
+from local.page import answer
 
 __all__ = ["PAYLOAD_LIMIT", "Management", "PostTally", "Sockets"]
 
@@ -61,7 +61,7 @@ class Management:
         stage: str,
         sockets: Sockets,
         *,
-        page: Callable[[], str],
+        ws_url: Callable[[], str],
         status: Callable[[], Awaitable[dict[str, Any]]],
         post_latency: Callable[[], float] | None = None,
         functions: Mapping[str, Invoke] | None = None,
@@ -72,7 +72,7 @@ class Management:
         self.posts = PostTally()
         self._prefix = f"/{stage}/@connections/"
         self._sockets = sockets
-        self._page = page
+        self._ws_url = ws_url
         self._status = status
         self._post_latency = post_latency
         self._functions = functions or {}
@@ -94,11 +94,10 @@ class Management:
         return await self._show(path) if request.method == "GET" else _error(403)
 
     async def _show(self, path: str) -> web.Response:
-        if path == "/":
-            return web.Response(text=_PAGE.format(url=html.escape(self._page())), content_type="text/html")
         if path == "/twin":
             return web.json_response(await self._status())
-        return _error(403)
+        page = answer(path, self._ws_url())
+        return page if page is not None else _error(403)
 
     async def _post(self, connection_id: str, request: web.BaseRequest) -> web.Response:
         posts = self.posts
@@ -175,14 +174,3 @@ def _error(status: int) -> web.Response:
     kind, text = _ERRORS[status]
     body = json.dumps({"message": text})
     return web.Response(status=status, text=body, content_type="application/json", headers={"x-amzn-ErrorType": kind})
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>roomcast</title>
-<h1>roomcast</h1>
-<p>Rooms over WebSocket, on a twin of AWS on this machine. Connect to <code>{url}</code>.</p>
-<p>What the twin is doing: <a href="/twin">/twin</a>.</p>
-</html>
-"""

@@ -302,7 +302,9 @@ async def test_the_page_and_the_status(stage: GatewayStage) -> None:
     """A person finds the WebSocket URL, a program the counters."""
     async with aiohttp.ClientSession() as http:
         async with http.get(stage.gateway.page_url) as answer:
-            assert stage.gateway.ws_url in await answer.text()
+            assert answer.content_type == "text/html"
+        async with http.get(f"{stage.gateway.page_url}config.json") as answer:
+            assert (await answer.json())["ws"] == stage.gateway.ws_url
         async with http.get(f"{stage.gateway.page_url}twin") as answer:
             assert (await answer.json())["ws"] == stage.gateway.ws_url
 

@@ -29,6 +29,7 @@ from local.twin import Twin
 from ops.stage import Deployment, StageError, find_twin
 from ops.user_pool import create_user, sign_in
 from tests.e2e.people import PATIENCE, Person
+from tests.javascript import built, node, passed
 from tests.unit.adapters.issuers import KEYS, make_token
 from tests.unit.ops.test_command import roomcast
 
@@ -75,6 +76,11 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
         where, tokens = await asyncio.to_thread(users)
         yield Stage(twin, folder, where, tokens)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    return built(tmp_path)
 
 
 @asynccontextmanager
@@ -265,6 +271,14 @@ async def _bodies(stage: Stage, url: str) -> str:
         QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0, WaitTimeSeconds=0
     )
     return json.dumps([it["Body"] for it in received.get("Messages", ())])
+
+
+async def test_the_javascript_client_shows_a_fresh_token(stage: Stage, package: Path) -> None:
+    """At each handshake; one that has expired ends it with 401."""
+    good, now = stage.tokens["ada"]["AccessToken"], int(time.time())
+    tokens = (good, *(stage.forged(good, "access", exp=now + seconds) for seconds in (600, -600)))
+    given = {"ROOMCAST_URL": stage.twin.ws_url, "TOKENS": " ".join(tokens)}
+    passed(await asyncio.to_thread(node, package, "--test", "e2e/token.test.js", env=given))
 
 
 @pytest.mark.slow

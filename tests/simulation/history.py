@@ -216,7 +216,7 @@ def _order(service: Service, clients: Mapping[str, Client]) -> Iterator[Violatio
     if service.chaos.kills or service.chaos.pauses:
         return
     for life in _lives(clients):
-        if life.socket.failures:
+        if life.socket.failures or life.socket.id in service.queue.deferred:
             continue
         reached: dict[tuple[str, int], int] = {}
         for room, epoch, seq in life.pushed:

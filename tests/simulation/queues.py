@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.memory import MemoryQueue
 from domain.errors import UnreadableJob
-from domain.fanout import Doorbell, Rung, parse_job
+from domain.fanout import Doorbell, Remainder, Rung, parse_job
 from domain.lanes import Lane
 from domain.ports import Clock
 from domain.rooms import ShardKey
@@ -27,6 +27,8 @@ class SimulatedQueue(MemoryQueue):
         self._loop = asyncio.get_running_loop()
         self.rung: dict[ShardKey, int] = {}
         """Shard → the highest seq that it was rung for."""
+        self.deferred: set[str] = set()
+        """Connections that a remainder was for, whatever the reason: a refused post, or no time left for it."""
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
 
     async def ring(self, lane: str, jobs: Sequence[Rung]) -> None:
@@ -34,6 +36,10 @@ class SimulatedQueue(MemoryQueue):
         for it in jobs:
             if isinstance(it, Doorbell):
                 self.rung[it.key] = max(it.seq, self.rung.get(it.key, 0))
+
+    async def defer(self, remainders: Sequence[Remainder]) -> None:
+        await super().defer(remainders)
+        self.deferred.update(connection for it in remainders for connection in it.connections)
 
     def put(self, lane: str, body: str, group: str, *, deduplication: str | None = None, delay: int = 0) -> None:
         chaos = self._chaos

@@ -20,7 +20,7 @@ unexport MAKEFLAGS MFLAGS
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test slow e2e simulate mutants fuzz chaos check js page bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
+.PHONY: help up test slow e2e simulate mutants fuzz chaos check js wheel page bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -62,6 +62,9 @@ js: .venv/.js  ## the JavaScript client: build it into client/js/dist, and test 
 	@cp -r client/js/src client/js/test client/js/tsconfig.json .venv/js
 	@cd .venv/js && npm run --silent build && ROOMCAST_TRACES=$(CURDIR)/client/traces npm test --silent
 	@cp -r .venv/js/dist client/js/dist
+
+wheel: .venv/.local  ## the Python client for `pip install`: build its wheel into .build/wheel
+	@exec $(BIN)/python -m ops.wheel
 
 page: .build/web/.built  ## the chat in the browser, which `up` serves: build it into .build/web (asks for Node 20)
 

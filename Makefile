@@ -14,13 +14,14 @@ JS := $(if $(shell command -v npm),.venv/.js)
 # And the page is a plain one.
 PAGE := $(if $(shell command -v npm),.build/web/.built)
 BROWSER := $(if $(shell command -v npm),.venv/.browser)
+ASYNCAPI := $(if $(shell command -v npm),.venv/.asyncapi)
 # make's own job server and flags mean nothing to the programs started below.
 unexport MAKEFLAGS MFLAGS
 # What an old Node is warned of, is its owner's to decide: without these a page of it precedes whatever the CDK says.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION = 20
 export AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = true
 
-.PHONY: help up test slow e2e simulate mutants fuzz chaos check js page bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
+.PHONY: help up test slow e2e simulate mutants fuzz chaos check js wheel page bench format synth bootstrap deploy destroy bundle asyncapi requirements clean
 help:  ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -30,7 +31,7 @@ up: .venv/.local .venv/.cloud $(PAGE)  ## the whole service on this machine, unt
 test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE)  ## the default tests
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE) $(BROWSER)  ## tests that take longer, some seven minutes together
+slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE) $(BROWSER) $(ASYNCAPI)  ## tests that take longer, some seven minutes together
 	@exec $(BIN)/python -m pytest -m 'slow and not large' $(ARGS)
 
 e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed
@@ -62,6 +63,9 @@ js: .venv/.js  ## the JavaScript client: build it into client/js/dist, and test 
 	@cp -r client/js/src client/js/test client/js/tsconfig.json .venv/js
 	@cd .venv/js && npm run --silent build && ROOMCAST_TRACES=$(CURDIR)/client/traces npm test --silent
 	@cp -r .venv/js/dist client/js/dist
+
+wheel: .venv/.local  ## the Python client for `pip install`: build its wheel into .build/wheel
+	@exec $(BIN)/python -m ops.wheel
 
 page: .build/web/.built  ## the chat in the browser, which `up` serves: build it into .build/web (asks for Node 20)
 
@@ -148,6 +152,13 @@ clean:  ## remove what the other targets made
 	@echo "installing what drives a browser into .venv/browser ..." >&2
 	@mkdir -p .venv/browser && cp tests/e2e/browser/package.json tests/e2e/browser/package-lock.json .venv/browser
 	@cd .venv/browser && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
+	@touch $@
+
+# AsyncAPI's own parser, for the test of docs/asyncapi.json.
+.venv/.asyncapi: .venv/.python tests/asyncapi/package.json tests/asyncapi/package-lock.json
+	@echo "installing AsyncAPI's parser into .venv/asyncapi ..." >&2
+	@mkdir -p .venv/asyncapi && cp tests/asyncapi/package.json tests/asyncapi/package-lock.json .venv/asyncapi
+	@cd .venv/asyncapi && npm ci --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
 	@touch $@
 
 # Nobody goes without the service because its page can't be built.

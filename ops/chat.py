@@ -59,7 +59,7 @@ from domain.requests import (
     Unmute,
 )
 
-__all__ = ["talk"]
+__all__ = ["COMMANDS", "HELP", "talk"]
 
 ANSWER_WITHIN = 10.0
 """Seconds before the user is told that an answer takes its time."""
@@ -185,7 +185,7 @@ class _Terminal:
 
     async def _do(self, text: str) -> None:
         word, _, rest = text.partition(" ") if text.startswith("/") else ("/chat", "", text)
-        command = _COMMANDS.get(word)
+        command = COMMANDS.get(word)
         if command is None:
             _show(f"! there is no {word}; /help lists the commands")
             return
@@ -580,7 +580,7 @@ def _show(line: str) -> None:
     print("".join(it if it.isprintable() else "\N{REPLACEMENT CHARACTER}" for it in line), flush=True)
 
 
-_COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
+COMMANDS: dict[str, Callable[[_Terminal, str], Awaitable[None]]] = {
     "/chat": _Terminal._chat,
     "/private": _Terminal._private,
     "/rooms": _Terminal._rooms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,14 +12,16 @@ from pathlib import Path
 from client import events as sdk_events
 from client.connection import Connection, connect
 from domain import events as wire_events
+from ops.wheel import lay_out
 from tests.unit.client.room_server import RoomServer
 
 GUIDE = (Path(__file__).parents[3] / "docs/client.md").read_text()
 URL = "ws://127.0.0.1:8081/dev"
 
 
-async def test_the_example_runs() -> None:
-    """Against a room server, in a process of its own, with Bob there."""
+async def test_the_example_runs(tmp_path: Path) -> None:
+    """Against a room server, in a process of its own that has the client as its wheel does, with Bob there."""
+    lay_out(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert example.count(URL) == 1
     async with RoomServer() as server, connect(server.url, user="bob", name="Bob", room="kitchen") as bob:
@@ -26,6 +29,7 @@ async def test_the_example_runs() -> None:
             *(sys.executable, "-c", example.replace(URL, server.url)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )
         async for event in bob.events():
             if isinstance(event, wire_events.PrivateMessage):

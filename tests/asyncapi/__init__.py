@@ -1,0 +1,1 @@
+"""The AsyncAPI document before AsyncAPI's own parser, in Node."""

@@ -365,15 +365,17 @@ async def test_up_serves_until_it_is_told_to_stop() -> None:
     """One line of addresses; a client can talk; SIGTERM ends it with status 0."""
     process = await start("up", "--port", "0", "--json")
     assert process.stdout is not None
-    addresses = json.loads(await process.stdout.readline())
-    assert set(addresses) == {"ws", "management", "page", "hooks", "cloud", "region"}
-    typed = "helo\n/edit 1 hello\n/react 1 👍\n/reply 1 yes\n/react x\n/reply 4 no\n/delete 5\n/history\n"
-    status, out, err = await roomcast("chat", "--url", addresses["ws"], "--name", "Ada", typed=typed)
-    assert (status, err) == (0, "")
-    assert "    1  Ada: hello (edited)  👍 1\n    4  Ada: (to 1) yes\n    5  Ada: (deleted by " in out
-    assert "! which message, and what? /react SEQ EMOJI; /history shows the numbers" in out
-    process.send_signal(signal.SIGTERM)
-    out_bytes, _ = await process.communicate()
+    try:
+        addresses = json.loads(await process.stdout.readline())
+        assert set(addresses) == {"ws", "management", "page", "hooks", "cloud", "region"}
+        typed = "helo\n/edit 1 hello\n/react 1 👍\n/reply 1 yes\n/react x\n/reply 4 no\n/delete 5\n/history\n"
+        status, out, err = await roomcast("chat", "--url", addresses["ws"], "--name", "Ada", typed=typed)
+        assert (status, err) == (0, "")
+        assert "    1  Ada: hello (edited)  👍 1\n    4  Ada: (to 1) yes\n    5  Ada: (deleted by " in out
+        assert "! which message, and what? /react SEQ EMOJI; /history shows the numbers" in out
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out_bytes, _ = await process.communicate()
     assert (process.returncode, out_bytes) == (0, b"")
 
 

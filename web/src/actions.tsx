@@ -1,5 +1,6 @@
 /** What opens at a message: what may be done with it, its text to be edited, or whether it is to be deleted. */
 import type { TargetedKeyboardEvent, TargetedSubmitEvent } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Chat } from "./chat.js";
 import type { Message } from "./messages.js";
 
@@ -78,6 +79,9 @@ export function Actions({ message, open, acts }: { message: Message; open: Open;
 
 /** Enter saves, as it sends elsewhere; with Shift it begins a line. */
 function Edit({ text, save, close }: { text: string; save: (text: string) => void; close: () => void }) {
+  const field = useRef<HTMLTextAreaElement>(null);
+  // Whoever mends a text mostly goes on with it.
+  useLayoutEffect(() => field.current!.setSelectionRange(text.length, text.length), []);
   const submit = (event: TargetedSubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
     save(new FormData(event.currentTarget).get("edit") as string);
@@ -90,7 +94,7 @@ function Edit({ text, save, close }: { text: string; save: (text: string) => voi
   return (
     <form class="open" onSubmit={submit}>
       <label for="edit">Edit the message</label>
-      <textarea id="edit" name="edit" rows={2} defaultValue={text} onKeyDown={pressed} />
+      <textarea id="edit" name="edit" rows={2} defaultValue={text} ref={field} onKeyDown={pressed} />
       <button>Save</button>
       <button type="button" onClick={close}>
         Cancel

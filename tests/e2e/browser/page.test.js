@@ -175,7 +175,6 @@ test("what is done to messages is done by keys alone, and nobody loses their pla
   await at("Actions for the message of ada");
   await press("Enter", "Tab", "Enter");
   await at("Edit the message");
-  await press("End");
   await page.keyboard.type(", edited");
   await press("Enter");
   await page.getByText("(edited)").waitFor();

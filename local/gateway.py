@@ -113,12 +113,14 @@ class Gateway:
         status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
         functions: Mapping[str, Invoke] | None = None,
         http_api: HttpApi | None = None,
+        auth: str = "demo",
     ) -> None:
         """`ws` and `http` come from `listen`, and are closed by `stop`.
 
         `integration_timeout`: seconds for a function to answer, a stage's setting between 0.05 and 29.
         `post_latency` gives the seconds that the next post takes; `status` what `GET /twin` answers; `functions` those
-        that may be invoked over HTTP, by name; `http_api` what is beside it on its port.
+        that may be invoked over HTTP, by name; `http_api` what is beside it on its port; `auth` how the authorizer
+        knows users, which the page is told.
         """
         self.lose_disconnects = lose_disconnects
         """Whether `$disconnect` never comes; may be changed at any time."""
@@ -141,6 +143,7 @@ class Gateway:
             post_latency=post_latency,
             functions=functions,
             http_api=http_api,
+            auth=auth,
         )
         self._connections: dict[str, GatewayConnection] = {}
         self._pending: dict[ServerConnection, asyncio.Task[Any]] = {}

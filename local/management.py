@@ -66,9 +66,10 @@ class Management:
         post_latency: Callable[[], float] | None = None,
         functions: Mapping[str, Invoke] | None = None,
         http_api: HttpApi | None = None,
+        auth: str = "demo",
     ) -> None:
         """`post_latency`: seconds that the next post takes before it is answered. `functions`: name → what may be
-        invoked. `http_api`: what answers where hooks are."""
+        invoked. `http_api`: what answers where hooks are. `auth`: how users are known, which the page is told."""
         self.posts = PostTally()
         self._prefix = f"/{stage}/@connections/"
         self._sockets = sockets
@@ -77,6 +78,7 @@ class Management:
         self._post_latency = post_latency
         self._functions = functions or {}
         self._http_api = http_api
+        self._auth = auth
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -96,7 +98,7 @@ class Management:
     async def _show(self, path: str) -> web.Response:
         if path == "/twin":
             return web.json_response(await self._status())
-        page = answer(path, self._ws_url())
+        page = answer(path, self._ws_url(), auth=self._auth)
         return page if page is not None else _error(403)
 
     async def _post(self, connection_id: str, request: web.BaseRequest) -> web.Response:

@@ -20,9 +20,10 @@ FILES: Mapping[str, tuple[str, str]] = {
 """Path → the file, and its type."""
 
 
-def answer(path: str, ws_url: str, built: Path = BUILT) -> web.Response | None:
+def answer(path: str, ws_url: str, built: Path = BUILT, *, auth: str = "demo") -> web.Response | None:
     """What a GET of the path is answered with; None where the page has nothing to do with it. Where the page was not
-    built, since Node is missing, `/` is a plain one that says so. `ws_url`: where the service is."""
+    built, since Node is missing, `/` is a plain one that says so. `ws_url`: where the service is; `auth`: how it knows
+    its users."""
     headers = {
         "Content-Security-Policy": _policy(ws_url),
         "X-Content-Type-Options": "nosniff",
@@ -30,7 +31,7 @@ def answer(path: str, ws_url: str, built: Path = BUILT) -> web.Response | None:
         "Cache-Control": "no-cache",
     }
     if path == "/config.json":
-        return web.json_response({"ws": ws_url}, headers=headers)
+        return web.json_response({"ws": ws_url, "auth": auth}, headers=headers)
     if path not in FILES:
         return None
     name, kind = FILES[path]

@@ -306,6 +306,7 @@ class Twin:
             status=self.status,
             functions=dict.fromkeys((PUBLISH, f"{PREFIX}-{PUBLISH}"), self.functions[PUBLISH].invoke),
             http_api=HttpApi(self.functions[INCOMING]),
+            auth=self._access.auth,
         )
         self._started.push_async_callback(self.gateway.stop)
         await self.gateway.start()

@@ -1,7 +1,7 @@
-/** The page of a roomcast service. `config.json` beside it says where the service is. */
+/** The page of a roomcast service. `config.json` beside it says where the service is, and how it knows its users. */
 import { render } from "preact";
 import { Page } from "./page.js";
 
 const answer = await fetch("config.json");
-const { ws } = (await answer.json()) as { ws: string };
-render(<Page url={ws} />, document.body);
+const { ws, auth = "demo" } = (await answer.json()) as { ws: string; auth?: string };
+render(<Page url={ws} byToken={auth !== "demo"} />, document.body);

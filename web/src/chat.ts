@@ -1,6 +1,16 @@
 /** What one person has before them: rooms, what was said there, who is there, and whether the service is reached. */
-import { type Connection, type MemberSummary, type Released, connect } from "roomcast";
-import { Messages } from "./messages.js";
+import {
+  type Connection,
+  type MemberSummary,
+  type Released,
+  type Request,
+  type Saying,
+  type Status,
+  connect,
+} from "roomcast";
+import { type Message, Messages } from "./messages.js";
+import { Restored } from "./restored.js";
+import { current } from "./token.js";
 
 /** Milliseconds for which somebody who has written a letter is said to be writing. */
 const WRITING = 4_000;
@@ -15,16 +25,27 @@ export class Room {
   readonly writing = new Map<string, number>();
   /** Name → when they last said something: that they were writing it may be told later. */
   readonly spoke = new Map<string, number>();
-  unread = 0;
+  /** The seq up to which the service has counted what is unread, and what that came to; what is beyond is counted here. */
+  counted = { head: 0, unread: 0 };
   joined = false;
   /** `before` of the page that comes before what is shown; undefined where that begins with the log. */
   earlier: number | undefined;
-  epoch = 0;
+  /** Which life of the room is shown; below 0 before the first page of it. */
+  epoch = -1;
 
   constructor(
     readonly id: string,
     public title: string,
   ) {}
+
+  /** How many messages of others the user has not seen. */
+  unread(user: string): number {
+    const { head, unread } = this.counted;
+    const { all } = this.messages;
+    let count = unread;
+    for (let at = all.length - 1; at >= 0 && all[at]!.seq > head; at -= 1) count += Number(all[at]!.senderId !== user);
+    return count;
+  }
 
   get isInbox(): boolean {
     return this.id.startsWith("inbox#");
@@ -35,6 +56,14 @@ export class Chat {
   readonly rooms = new Map<string, Room>();
   shown: Room;
   user = "";
+  /** How the user is on this device. */
+  status: Status = "online";
+  /** The message that the next one answers. */
+  answering: Message | undefined;
+  /** To whom the next private message goes. */
+  to = "";
+  /** How often somebody has chosen what to answer, or to whom to write. */
+  chosen = 0;
   connected = true;
   /** Why there is no more to come. */
   ended: string | undefined;
@@ -50,8 +79,11 @@ export class Chat {
     this.shown.joined = true;
   }
 
-  /** Who is let in; rejects as `connect` does. `changed` is called whenever anything here has changed. */
-  static async enter(url: string, name: string, changed: () => void): Promise<Chat> {
+  /**
+   * Who is let in, by a name or, where the service asks for it, a token; rejects as `connect` does, or with `NotLetIn`.
+   * `changed` is called whenever anything here has changed.
+   */
+  static async enter(url: string, who: { name: string } | { token: string }, changed: () => void): Promise<Chat> {
     const chat = new Chat("general", changed);
     class Watched extends WebSocket {
       constructor(where: string, protocols: string[]) {
@@ -60,8 +92,12 @@ export class Chat {
         this.addEventListener("close", () => chat.#reached(false));
       }
     }
-    chat.#me = await connect(url, { user: idOf(name), name, room: "general", WebSocket: Watched });
+    const credential = "token" in who ? { token: () => current(who.token) } : { user: idOf(who.name), name: who.name };
+    chat.#me = await connect(url, { ...credential, room: "general", WebSocket: Watched });
     void chat.#hear();
+    const { rooms, shown } = Restored.rooms;
+    for (const id of rooms) if (id !== "general") chat.#try(chat.#join(chat.#room(id, id)));
+    if (shown) chat.show(shown);
     chat.#try(chat.#list());
     return chat;
   }
@@ -69,8 +105,11 @@ export class Chat {
   /** Show a room, joining it if need be. */
   show(id: string): void {
     this.shown = this.#room(id, id);
+    this.answering = undefined;
+    this.to = "";
     this.trouble = "";
     this.#try(this.#enter(this.shown));
+    this.#remember();
     this.#changed();
   }
 
@@ -82,10 +121,61 @@ export class Chat {
     this.#try(this.#page(room, before));
   }
 
-  /** `to`: of a private message. */
+  /** `to`: of a private message. In a room it answers what was to be answered. */
   async say(text: string, to?: string): Promise<void> {
-    await (to === undefined ? this.#me.send(this.shown.id, text) : this.#me.sendPrivate(to, text));
-    if (to !== undefined) await this.#page(this.shown); // one's own come back to other devices alone
+    const { shown, answering } = this;
+    this.answer(undefined);
+    if (to === undefined) {
+      const saying: Saying = answering ? { replyTo: answering.seq } : {};
+      await this.#me.send(shown.id, text, saying);
+    } else {
+      await this.#me.sendPrivate(to, text);
+      await this.#page(shown); // one's own come back to other devices alone
+    }
+  }
+
+  /** The next message answers this one; a private message's answer goes to the other of the two. */
+  answer(message: Message | undefined): void {
+    if (message?.type === "private_message") {
+      this.write(message.senderId === this.user ? message.targetUserId : message.senderId);
+      return;
+    }
+    this.answering = message;
+    if (message) this.chosen += 1;
+    this.#changed();
+  }
+
+  /** The next message is a private one, to that user. */
+  write(user: string): void {
+    this.show(`inbox#${this.user}`);
+    this.to = user;
+    this.chosen += 1;
+  }
+
+  /** Change a message that is shown, or react to it. Whether that was done; if not, `trouble` says why. */
+  async change(request: Request): Promise<boolean> {
+    this.trouble = "";
+    try {
+      await this.#me.ask(request);
+      return true;
+    } catch (error) {
+      this.trouble = String(error);
+      return false;
+    } finally {
+      this.#changed();
+    }
+  }
+
+  /** React to a message, or take that back. */
+  react({ roomId, seq, reactions }: Message, emoji: string): Promise<boolean> {
+    const given = reactions?.find((it) => it.emoji === emoji)?.users.includes(this.user);
+    return this.change({ type: "react", roomId, seq, emoji, ...(given ? { remove: true } : {}) });
+  }
+
+  be(status: Status): void {
+    this.status = status;
+    this.#try(this.#me.presence(status).then(() => {}));
+    this.#changed();
   }
 
   writing(): void {
@@ -100,11 +190,18 @@ export class Chat {
 
   /** The rooms that there are. */
   async #list(): Promise<void> {
-    for (const { roomId, title, unread } of await this.#me.rooms()) {
+    for (const { roomId, title, head, unread = 0 } of await this.#me.rooms()) {
       const room = this.#room(roomId, title || roomId);
-      if (!room.joined) room.unread = unread ?? 0;
+      room.title = title || roomId;
+      if (room !== this.shown) room.counted = { head, unread };
     }
     this.#changed();
+  }
+
+  /** What a reload of the page finds again. */
+  #remember(): void {
+    const joined = [...this.rooms.values()].filter((it) => it.joined && !it.isInbox);
+    Restored.rooms = { rooms: joined.map((it) => it.id), shown: this.shown.isInbox ? "" : this.shown.id };
   }
 
   #room(id: string, title: string): Room {
@@ -113,9 +210,14 @@ export class Chat {
     return room;
   }
 
-  async #enter(room: Room): Promise<void> {
+  async #join(room: Room): Promise<void> {
     if (!room.joined) await this.#me.join(room.id);
     room.joined = true;
+    this.#remember();
+  }
+
+  async #enter(room: Room): Promise<void> {
+    await this.#join(room);
     await this.#page(room);
     if (!room.isInbox) room.members = await this.#me.members(room.id);
     this.#changed();
@@ -124,10 +226,14 @@ export class Chat {
   /** The newest page of a room's log, or the one before. */
   async #page(room: Room, before?: number): Promise<void> {
     const page = await this.#me.history(room.id, { limit: PAGE, ...(before === undefined ? {} : { before }) });
-    if (page.epoch > room.epoch) room.messages.clear();
+    const anew = page.epoch > room.epoch;
+    if (anew && room.epoch >= 0) {
+      room.messages.clear();
+      room.counted = { head: 0, unread: 0 };
+    }
     room.epoch = page.epoch;
     for (const event of page.events) room.messages.apply(event);
-    room.earlier = page.next;
+    if (anew || before !== undefined) room.earlier = page.next;
     if (room === this.shown) this.#read();
     this.#changed();
   }
@@ -141,8 +247,10 @@ export class Chat {
 
   #read(): void {
     const { shown } = this;
-    shown.unread = 0;
-    if (shown.messages.last) this.#me.read(shown.id, shown.messages.last);
+    const { last } = shown.messages;
+    shown.counted = { head: Math.max(last, shown.counted.head), unread: 0 };
+    // Also that nothing was there to be read: what comes while the page is loaded again is unread then.
+    this.#me.read(shown.id, last);
   }
 
   #reached(connected: boolean): void {
@@ -170,8 +278,8 @@ export class Chat {
         this.user = event.userId;
         const inbox = this.#room(`inbox#${event.userId}`, "Private messages");
         inbox.joined = true;
-        inbox.unread = event.inbox.unread;
-        if (this.shown.joined && !this.shown.epoch) this.#try(this.#enter(this.shown));
+        if (inbox !== this.shown) inbox.counted = { head: event.inbox.seq, unread: event.inbox.unread };
+        if (this.shown.joined && this.shown.epoch < 0) this.#try(this.#enter(this.shown));
         break;
       }
       case "user_joined":
@@ -192,6 +300,12 @@ export class Chat {
           this.#write(room, event.username);
         }
         break;
+      case "read":
+        // On another device.
+        if (room && event.userId === this.user && event.seq >= room.counted.head) {
+          room.counted = { head: event.seq, unread: 0 };
+        }
+        break;
       case "joined":
         if (room) this.#try(this.#enter(room));
         break;
@@ -203,7 +317,6 @@ export class Chat {
         room.writing.delete(event.senderName);
         room.spoke.set(event.senderName, event.sentAt);
         if (room === this.shown) this.#read();
-        else room.unread += 1;
     }
   }
 

@@ -18,9 +18,17 @@ export class Messages {
     return this.all.at(-1)?.seq ?? 0;
   }
 
+  /** The message as it is by now; undefined where it is not here. */
+  at(seq: number | undefined): Message | undefined {
+    return seq === undefined ? undefined : this.#kept.get(seq);
+  }
+
   apply(event: Released): void {
     switch (event.type) {
       case "chat":
+        if (event.thread !== undefined) this.#answered(event.thread, event.seq);
+        this.#keep(event);
+        break;
       case "private_message":
         this.#keep(event);
         break;
@@ -35,8 +43,11 @@ export class Messages {
         break;
       case "reaction": {
         const { emoji, count, users } = event;
-        const others = (this.#kept.get(event.of)?.reactions ?? []).filter((it) => it.emoji !== emoji);
-        this.#change(event.of, { reactions: count ? [...others, { emoji, count, users }] : others });
+        const reactions = [...(this.#kept.get(event.of)?.reactions ?? [])];
+        const at = reactions.findIndex((it) => it.emoji === emoji);
+        // In its place, so that what somebody is about to press does not move.
+        reactions.splice(at < 0 ? reactions.length : at, at < 0 ? 0 : 1, ...(count ? [{ emoji, count, users }] : []));
+        this.#change(event.of, { reactions });
       }
     }
   }
@@ -44,6 +55,13 @@ export class Messages {
   clear(): void {
     this.#kept.clear();
     this.#sorted = undefined;
+  }
+
+  #answered(first: number, seq: number): void {
+    const message = this.#kept.get(first);
+    if (message?.type !== "chat") return;
+    const { count, lastSeq } = message.replies ?? { count: 0, lastSeq: first };
+    if (seq > lastSeq) this.#keep({ ...message, replies: { count: count + 1, lastSeq: seq } });
   }
 
   #change(seq: number, fields: Partial<Message>): void {

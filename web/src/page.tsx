@@ -1,17 +1,18 @@
 /** The page: who one is, then the chat. Every text is a text node: what people write is never read as HTML. */
-import { Component } from "preact";
+import type { Status } from "roomcast";
 import { useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { Chat, type Room } from "./chat.js";
-import type { Message } from "./messages.js";
+import { Entrance } from "./entrance.js";
+import { Log } from "./log.js";
 
-/** Pixels from an end of the log at which one counts as being there. */
-const NEAR = 60;
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const STATUSES: Status[] = ["online", "away", "busy"];
 
-export function Page({ url }: { url: string }) {
+export function Page({ url, byToken }: { url: string; byToken: boolean }) {
   const [, changed] = useReducer((count: number, _: void) => count + 1, 0);
   const [chat, setChat] = useState<Chat>();
-  if (!chat) return <Entrance enter={async (name) => setChat(await Chat.enter(url, name, () => changed()))} />;
+  if (!chat) {
+    return <Entrance byToken={byToken} enter={async (who) => setChat(await Chat.enter(url, who, () => changed()))} />;
+  }
   const state = chat.ended ?? (chat.connected ? "Connected" : "Reconnecting …");
   return (
     <div class="chat">
@@ -21,7 +22,16 @@ export function Page({ url }: { url: string }) {
           {state}
         </p>
         <p role="alert">{chat.trouble}</p>
-        <p class="me">{chat.user}</p>
+        <p class="me">
+          <label for="status">{`${chat.user} is `}</label>
+          <select id="status" onChange={(event) => chat.be(event.currentTarget.value as Status)}>
+            {STATUSES.map((it) => (
+              <option key={it} selected={it === chat.status}>
+                {it}
+              </option>
+            ))}
+          </select>
+        </p>
       </header>
       <Rooms chat={chat} />
       <main>
@@ -30,34 +40,10 @@ export function Page({ url }: { url: string }) {
         <p class="writing" aria-live="polite">
           {written([...chat.shown.writing.keys()])}
         </p>
-        <Composer chat={chat} key={`say ${chat.shown.id}`} />
+        <Composer chat={chat} key={`say ${chat.shown.id} ${chat.to}`} />
       </main>
-      {!chat.shown.isInbox && <Members room={chat.shown} />}
+      {!chat.shown.isInbox && <Members chat={chat} room={chat.shown} />}
     </div>
-  );
-}
-
-function Entrance({ enter }: { enter: (name: string) => Promise<void> }) {
-  const [trouble, setTrouble] = useState("");
-  const submit = async (event: SubmitEvent) => {
-    event.preventDefault();
-    const name = new FormData(event.currentTarget as HTMLFormElement).get("name") as string;
-    try {
-      await enter(name.trim());
-    } catch (error) {
-      setTrouble(String(error));
-    }
-  };
-  return (
-    <main class="entrance">
-      <h1>roomcast</h1>
-      <form onSubmit={submit}>
-        <label for="name">Your name</label>
-        <input id="name" name="name" required maxLength={40} autocomplete="nickname" autofocus />
-        <button>Enter</button>
-      </form>
-      <p role="alert">{trouble}</p>
-    </main>
   );
 }
 
@@ -76,7 +62,7 @@ function Rooms({ chat }: { chat: Chat }) {
           <li key={room.id}>
             <button aria-current={room === chat.shown ? "page" : undefined} onClick={() => chat.show(room.id)}>
               {room.title}
-              {room.unread > 0 && <span class="unread">{` ${room.unread} unread`}</span>}
+              {room.unread(chat.user) > 0 && <span class="unread">{` ${room.unread(chat.user)} unread`}</span>}
             </button>
           </li>
         ))}
@@ -89,107 +75,67 @@ function Rooms({ chat }: { chat: Chat }) {
   );
 }
 
-function Log({ chat, room }: { chat: Chat; room: Room }) {
-  const list = useRef<HTMLDivElement>(null);
-  /** Pixels below what is seen: what is added above does not move it. */
-  const below = useRef(0);
-  const messages = room.messages.all;
-  const first = messages[0]?.seq;
-  const shownFirst = useRef(first);
-  useLayoutEffect(() => {
-    const it = list.current!;
-    if (below.current < NEAR) it.scrollTop = it.scrollHeight;
-    else if (shownFirst.current !== first) it.scrollTop = it.scrollHeight - it.clientHeight - below.current;
-    shownFirst.current = first;
-  }, [messages.length, first]);
-  const scrolled = () => {
-    const it = list.current!;
-    below.current = it.scrollHeight - it.clientHeight - it.scrollTop;
-    if (it.scrollTop < NEAR) chat.earlier(room);
-  };
-  return (
-    <div class="log" role="log" aria-label={`Messages in ${room.title}`} tabIndex={0} ref={list} onScroll={scrolled}>
-      {room.earlier !== undefined && <button onClick={() => chat.earlier(room)}>Earlier messages</button>}
-      <Lines messages={messages} />
-    </div>
-  );
-}
-
-class Lines extends Component<{ messages: Message[] }> {
-  override shouldComponentUpdate(next: { messages: Message[] }): boolean {
-    return next.messages !== this.props.messages;
-  }
-
-  override render({ messages }: { messages: Message[] }) {
-    return (
-      <ol>
-        {messages.map((message) => (
-          <Line key={message.seq} message={message} />
-        ))}
-      </ol>
-    );
-  }
-}
-
-/** A message, drawn anew only where another stands in its place: there may be thousands of them. */
-class Line extends Component<{ message: Message }> {
-  override shouldComponentUpdate(next: { message: Message }): boolean {
-    return next.message !== this.props.message;
-  }
-
-  override render({ message }: { message: Message }) {
-    const at = new Date(message.sentAt);
-    const to = message.type === "private_message" ? ` to ${message.targetUserId}` : "";
-    return (
-      <li>
-        <p class="head">
-          <strong>{message.senderName + to}</strong> <time dateTime={at.toISOString()}>{clock.format(at)}</time>
-          {message.editedAt !== undefined && " (edited)"}
-        </p>
-        {message.deletedAt === undefined ? <p class="text">{message.message}</p> : <p class="gone">deleted</p>}
-        {message.reactions?.map((it) => (
-          <span class="reaction" key={it.emoji} title={it.users.join(", ")}>{`${it.emoji} ${it.count}`}</span>
-        ))}
-      </li>
-    );
-  }
-}
-
 function Composer({ chat }: { chat: Chat }) {
   const [trouble, setTrouble] = useState("");
+  const field = useRef<HTMLInputElement>(null);
+  const { answering, to, chosen } = chat;
   const { isInbox } = chat.shown;
+  // Whoever has chosen what to answer, or to whom to write, goes on here.
+  useLayoutEffect(() => {
+    if (answering || to) field.current!.focus();
+  }, [chosen, to]);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = event.currentTarget as HTMLFormElement;
     const said = new FormData(form);
     const text = said.get("text") as string;
-    const to = (said.get("to") as string | null)?.trim();
     if (!text.trim()) return;
-    (form.elements.namedItem("text") as HTMLInputElement).value = "";
+    field.current!.value = "";
     setTrouble("");
     try {
-      await chat.say(text, to);
+      await chat.say(text, (said.get("to") as string | null)?.trim());
     } catch (error) {
       setTrouble(String(error));
+      if (field.current?.value === "") field.current.value = text;
     }
   };
+  const stop = () => {
+    chat.answer(undefined);
+    field.current!.focus();
+  };
   return (
-    <form class="composer" onSubmit={submit}>
+    <form class="composer" onSubmit={submit} onKeyDown={(event) => event.key === "Escape" && answering && stop()}>
+      {answering && (
+        <p class="answering" id="answering">
+          <span>{`In answer to ${answering.senderName}: ${answering.message}`}</span>
+          <button type="button" onClick={stop}>
+            Cancel
+          </button>
+        </p>
+      )}
       {isInbox && (
         <>
           <label for="to">To</label>
-          <input id="to" name="to" required maxLength={64} autocomplete="off" />
+          <input id="to" name="to" required maxLength={64} autocomplete="off" defaultValue={to} />
         </>
       )}
       <label for="text">Message</label>
-      <input id="text" name="text" autocomplete="off" onInput={() => chat.writing()} autofocus />
+      <input
+        id="text"
+        name="text"
+        autocomplete="off"
+        aria-describedby={answering && "answering"}
+        ref={field}
+        onInput={() => chat.writing()}
+        autofocus
+      />
       <button>Send</button>
       <p role="alert">{trouble}</p>
     </form>
   );
 }
 
-function Members({ room }: { room: Room }) {
+function Members({ chat, room }: { chat: Chat; room: Room }) {
   const sorted = room.members.toSorted((one, other) => one.username.localeCompare(other.username));
   return (
     <aside aria-label="Members">
@@ -198,6 +144,11 @@ function Members({ room }: { room: Room }) {
         {sorted.map(({ userId, username, status }) => (
           <li key={userId}>
             {username} <span class={`status ${status}`}>{status}</span>
+            {userId !== chat.user && (
+              <button aria-label={`Write to ${username}`} onClick={() => chat.write(userId)}>
+                Write
+              </button>
+            )}
           </li>
         ))}
       </ul>

@@ -54,6 +54,20 @@ async function say(page, text) {
   await page.getByLabel("Message", { exact: true }).press("Enter");
 }
 
+/** What one may do with a message, once it is open. */
+async function actions(page, text) {
+  const line = page.locator(".log li", { has: page.locator(".text", { hasText: text }) });
+  await line.getByRole("button", { name: /^Actions for/ }).click();
+  return line.getByRole("group", { name: "Actions" });
+}
+
+/** What has the focus: its label, or its text. */
+const focused = (page) =>
+  page.evaluate(() => {
+    const it = document.activeElement;
+    return it.getAttribute("aria-label") ?? it.labels?.[0]?.textContent ?? it.textContent;
+  });
+
 /** Until the last message that a page shows is this one. */
 const shows = (page, text) => page.locator(".log li:last-child .text", { hasText: text }).waitFor();
 
@@ -78,6 +92,163 @@ test("two people chat; one is away for twenty messages and comes back complete",
   await bob.page.getByRole("status").getByText("Connected").waitFor();
   assert.deepEqual(await bob.texts(), ["hello", "hi", ...said]);
   assert.deepEqual(await ada.texts(), await bob.texts());
+});
+
+test("messages are answered, reacted to, edited and deleted, and all see it", async (t) => {
+  const room = fresh("study");
+  const ada = await person(t, "ada", room);
+  const bob = await person(t, "bob", room);
+  await ada.say("Shall we meet at three?");
+  await shows(bob.page, "at three");
+
+  await (await actions(bob.page, "at three")).getByRole("button", { name: "Answer" }).click();
+  assert.equal(await focused(bob.page), "Message");
+  await bob.page.keyboard.type("Four is better");
+  await bob.page.keyboard.press("Enter");
+  await shows(ada.page, "Four is better");
+  await ada.page.getByRole("button", { name: "In answer to ada: Shall we meet at three?" }).waitFor();
+  await ada.page.getByText("1 answer").waitFor();
+  await bob.page.getByText("In answer to", { exact: false }).nth(1).waitFor({ state: "detached" });
+
+  await (await actions(bob.page, "at three")).getByRole("button", { name: "React with 👍" }).click();
+  const thumbs = ada.page.getByRole("button", { name: "👍 1" });
+  await thumbs.waitFor();
+  assert.equal(await thumbs.getAttribute("aria-pressed"), "false");
+  await thumbs.click();
+  await bob.page.getByRole("button", { name: "👍 2" }).waitFor();
+  await ada.page.getByRole("button", { name: "👍 2", pressed: true }).click();
+  await bob.page.getByRole("button", { name: "👍 1", pressed: true }).click();
+  await thumbs.waitFor({ state: "detached" });
+  await (await actions(bob.page, "at three")).getByLabel("Another emoji").fill("🦔");
+  await bob.page.keyboard.press("Enter");
+  await ada.page.getByRole("button", { name: "🦔 1" }).waitFor();
+
+  await (await actions(ada.page, "at three")).getByRole("button", { name: "Edit" }).click();
+  await ada.page.getByLabel("Edit the message").fill("Shall we meet at four?\n<b>In the study</b>");
+  await ada.page.keyboard.press("Enter");
+  await bob.page.getByText("(edited)").waitFor();
+  assert.deepEqual(await bob.texts(), ["Shall we meet at four?\n<b>In the study</b>", "Four is better"]);
+
+  assert.equal(await (await actions(bob.page, "at four")).getByRole("button", { name: /Edit|Delete/ }).count(), 0);
+  await (await actions(ada.page, "at four")).getByRole("button", { name: "Delete" }).click();
+  await ada.page.getByRole("group", { name: "Delete the message?" }).getByRole("button", { name: "Delete" }).click();
+  await bob.page.locator(".gone", { hasText: "deleted" }).waitFor();
+  await ada.page.locator(".gone", { hasText: "deleted" }).waitFor();
+  assert.deepEqual(await ada.texts(), ["Four is better"]);
+  assert.equal(await focused(ada.page), "Actions for the message of ada");
+});
+
+test("what is done to messages is done by keys alone, and nobody loses their place", async (t) => {
+  const room = fresh("cellar");
+  const { page, say, texts } = await person(t, "ada", room);
+  for (const text of ["first", "second", "third"]) await say(text);
+  await shows(page, "third");
+  const press = async (...keys) => {
+    for (const key of keys) await page.keyboard.press(key);
+  };
+  /** Until the focus is at what has this name. */
+  const at = async (name) => {
+    await page.waitForFunction((name) => {
+      const it = document.activeElement;
+      return (it.getAttribute("aria-label") ?? it.labels?.[0]?.textContent ?? it.textContent) === name;
+    }, name);
+  };
+  const line = () => page.evaluate(() => document.activeElement.closest("li")?.querySelector(".text")?.textContent);
+  await page.getByLabel("Message", { exact: true }).focus();
+  await press("Shift+Tab");
+  await at("Actions for the message of ada");
+  assert.equal(await line(), "third");
+  await press("ArrowUp");
+  assert.equal(await line(), "second");
+  await press("Home");
+  assert.equal(await line(), "first");
+  await press("ArrowUp");
+  assert.equal(await line(), "first");
+  await press("End", "ArrowUp", "Enter");
+  await at("Answer");
+  await press("Escape");
+  await at("Actions for the message of ada");
+  assert.equal(await line(), "second");
+  await press("Enter", "Tab", "Enter");
+  await at("Edit the message");
+  await press("Escape");
+  await at("Actions for the message of ada");
+  await press("Enter", "Tab", "Enter");
+  await at("Edit the message");
+  await page.keyboard.type(", edited");
+  await press("Enter");
+  await page.getByText("(edited)").waitFor();
+  await at("Actions for the message of ada");
+  assert.equal(await line(), "second, edited");
+  await press("Enter");
+  await at("Answer");
+  await press("Tab", "Tab", "Tab", "Enter");
+  await page.getByRole("button", { name: "👍 1" }).waitFor();
+  await at("Actions for the message of ada");
+  await press("Shift+Tab");
+  await at("👍 1");
+  await press("Enter");
+  await page.getByRole("button", { name: "👍 1" }).waitFor({ state: "detached" });
+  await at("Actions for the message of ada");
+  await press("Enter", "Tab", "Tab", "Enter");
+  await at("Keep");
+  await press("Enter");
+  await at("Actions for the message of ada");
+  assert.deepEqual(await texts(), ["first", "second, edited", "third"]);
+  await press("Enter", "Enter");
+  await at("Message");
+  await page.getByText("In answer to ada: second, edited").waitFor();
+  await press("Escape");
+  await at("Message");
+  assert.equal(await page.getByText("In answer to").count(), 0);
+});
+
+test("what is unread is marked, also after a reload", async (t) => {
+  const [hall, attic] = [fresh("hall"), fresh("attic")];
+  const ada = await person(t, fresh("ada"), hall);
+  await ada.page.getByLabel("Another room").fill(attic);
+  await ada.page.getByLabel("Another room").press("Enter");
+  await ada.page.getByRole("heading", { name: attic }).waitFor();
+  const bob = await person(t, "bob", hall);
+  const unread = (count) => ada.page.getByRole("button", { name: `${hall} ${count} unread` }).waitFor();
+  for (const text of ["one", "two"]) await bob.say(text);
+  await unread(2);
+  await ada.page.reload();
+  await ada.page.getByRole("button", { name: "Enter" }).click();
+  await ada.page.getByRole("heading", { name: attic }).waitFor();
+  await unread(2);
+  await bob.say("three");
+  await unread(3);
+  await ada.page.getByRole("button", { name: `${hall} 3 unread` }).click();
+  await shows(ada.page, "three");
+  await ada.page.getByRole("button", { name: hall, exact: true }).waitFor();
+  await ada.page.reload();
+  await ada.page.getByRole("button", { name: "Enter" }).click();
+  await shows(ada.page, "three");
+  assert.equal(await ada.page.getByText("unread").count(), 0);
+});
+
+test("one writes to a member alone, and says how one is", async (t) => {
+  const room = fresh("porch");
+  const [ada, bob] = [await person(t, fresh("ada"), room), await person(t, fresh("bob"), room)];
+  const name = (page) => page.locator("header .me label").textContent();
+  const [one, other] = [(await name(ada.page)).split(" ")[0], (await name(bob.page)).split(" ")[0]];
+  await ada.page.getByRole("button", { name: `Write to ${other}` }).click();
+  assert.equal(await focused(ada.page), "Message");
+  await ada.page.keyboard.type("between us");
+  await ada.page.keyboard.press("Enter");
+  await shows(ada.page, "between us");
+  await bob.page.getByRole("button", { name: "Private messages 1 unread" }).click();
+  await shows(bob.page, "between us");
+  await (await actions(bob.page, "between us")).getByRole("button", { name: "Answer" }).click();
+  assert.equal(await bob.page.getByLabel("To", { exact: true }).inputValue(), one);
+  assert.equal(await focused(bob.page), "Message");
+  await bob.page.keyboard.type("just us");
+  await bob.page.keyboard.press("Enter");
+  await shows(ada.page, "just us");
+  await ada.page.getByRole("button", { name: room }).click();
+  await bob.page.getByLabel(`${other} is`).selectOption("busy");
+  await ada.page.getByRole("complementary").getByRole("listitem").filter({ hasText: other }).getByText("busy").waitFor();
 });
 
 test("nothing but the page's own may be loaded or run there", async (t) => {
@@ -119,30 +290,49 @@ test("texts and names stay texts", async (t) => {
   }
 });
 
-for (const [shape, options] of Object.entries({
-  light: { colorScheme: "light" },
-  dark: { colorScheme: "dark" },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 740 } },
+for (const [shape, { place, ...options }] of Object.entries({
+  light: { place: "kitchen", colorScheme: "light", viewport: { width: 1000, height: 560 } },
+  dark: { place: "library", colorScheme: "dark", viewport: { width: 1000, height: 560 } },
+  phone: { place: "garden", colorScheme: "light", viewport: { width: 360, height: 740 } },
 })) {
   test(`nobody is shut out: ${shape}`, async (t) => {
-    const room = fresh("kitchen");
+    const room = PICTURES ? place : fresh(place);
     const ada = await person(t, "ada", room, { ...options, bypassCSP: true });
     const bob = await person(t, "bob", room);
     await bob.say("Is there any tea left?");
     await shows(ada.page, "tea left");
+    await (await actions(ada.page, "tea left")).getByRole("button", { name: "Answer" }).click();
     await ada.say("Plenty. I have just put the kettle on.");
     await shows(bob.page, "kettle");
-    await shows(ada.page, "kettle");
-    if (PICTURES) {
-      mkdirSync(PICTURES, { recursive: true });
-      await ada.page.screenshot({ path: `${PICTURES}/${shape}.png` });
-    }
+    await (await actions(bob.page, "kettle")).getByRole("button", { name: "React with 🎉" }).click();
+    await (await actions(ada.page, "tea left")).getByRole("button", { name: "React with 👍" }).click();
+    await ada.page.getByText("🎉 1").waitFor();
+    await bob.say("Then I will bring the cups, and whatever is left of the cake from yesterday.");
+    await shows(ada.page, "cups");
+    await (await actions(bob.page, "cups")).getByRole("button", { name: "Edit" }).click();
+    await bob.page.getByLabel("Edit the message").fill("Then I will bring the cups, and what is left of yesterday's cake.");
+    await bob.page.keyboard.press("Enter");
+    await ada.page.getByText("(edited)").waitFor();
     await ada.page.addScriptTag({ path: axe });
-    const { violations } = await ada.page.evaluate(() => axe.run());
-    const faults = violations.filter((it) => SERIOUS.has(it.impact));
-    assert.deepEqual(faults.map((it) => [it.id, it.nodes.map((node) => node.html)]), []);
-    const { scrollWidth, clientWidth } = await ada.page.evaluate(() => document.documentElement);
-    assert.equal(scrollWidth, clientWidth, "nothing is wider than the screen");
+    const open = { nothing: () => {}, actions: () => actions(ada.page, "kettle") };
+    for (const name of ["Edit", "Delete", "Answer"]) {
+      open[name] = async () => {
+        await ada.page.keyboard.press("Escape");
+        await (await actions(ada.page, "kettle")).getByRole("button", { name }).click();
+      };
+    }
+    for (const [name, opens] of Object.entries(open)) {
+      await opens();
+      if (PICTURES && name !== "nothing") {
+        mkdirSync(PICTURES, { recursive: true });
+        await ada.page.screenshot({ path: `${PICTURES}/${shape}-${name}.png` });
+      }
+      const { violations } = await ada.page.evaluate(() => axe.run());
+      const faults = violations.filter((it) => SERIOUS.has(it.impact));
+      assert.deepEqual(faults.map((it) => [it.id, it.nodes.map((node) => node.html)]), [], name);
+      const { scrollWidth, clientWidth } = await ada.page.evaluate(() => document.documentElement);
+      assert.equal(scrollWidth, clientWidth, "nothing is wider than the screen");
+    }
   });
 }
 

@@ -37,11 +37,11 @@ def test_the_page_may_load_nothing_but_itself_and_speak_to_nobody_but_the_servic
 
 
 def test_the_page_is_told_where_the_service_is(tmp_path: Path) -> None:
-    """Also where it was not built: then a plain one says so, and tells a person."""
-    served = answer("/config.json", URL, tmp_path)
+    """And how it knows its users. Also where it was not built: then a plain one says so, and tells a person."""
+    served = answer("/config.json", URL, tmp_path, auth="cognito")
     assert served is not None
     assert served.text is not None
-    assert json.loads(served.text) == {"ws": URL}
+    assert json.loads(served.text) == {"ws": URL, "auth": "cognito"}
     plain = answer("/", f"{URL}?<b>", tmp_path)
     assert plain is not None
     assert plain.text is not None

@@ -78,7 +78,7 @@ def add_route_responses() -> None:
 
 def name_one_api() -> None:
     """The tag that gives an API its id is on all that is deployed: it is the WebSocket API's."""
-    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415  # after the port is set: `make_app`
 
     api = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
     create = api["create"]

@@ -88,7 +88,8 @@ class Player:
             output["frames"] = frames
         due = self.session.due()
         output |= {} if due is None else {"due": due}
-        return json.loads(json.dumps(output))  # type: ignore[no-any-return]
+        as_in_the_file: dict[str, Any] = json.loads(json.dumps(output))
+        return as_in_the_file
 
     def _connected(self, at: float, named: str | None) -> None:
         self.session.connected(at, named)

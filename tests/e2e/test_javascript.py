@@ -9,16 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from client.connection import connect
-from domain.events import PrivateMessage
 from ops.trial import own_twin
+from tests.examples import ANSWERED, WRITTEN, chat_with_bob
 from tests.javascript import CLIENT, ROOT, built, installed, node, passed, type_errors
 
 pytestmark = pytest.mark.slow
 
-WRITTEN = "ws://127.0.0.1:8081/dev"
-"""The address in the documents."""
-ANSWERED = "(private) Bob: “Are you coming?” Yes!"
 OWN_SOCKET = ("--experimental-websocket", "--no-warnings")
 """Node 20 has a socket of its own behind this flag, and newer ones take it for granted."""
 
@@ -61,15 +57,7 @@ async def test_the_written_example_runs(
     folder = await asyncio.to_thread(installed, package, tmp_path)
     (folder / "chat.mjs").write_text(example.replace(WRITTEN, url))
     assert await asyncio.to_thread(type_errors, folder, example) == ""
-    async with connect(url, user="bob", name="Bob", room="kitchen") as bob:
-        running = asyncio.create_task(asyncio.to_thread(node, folder, *OWN_SOCKET, "chat.mjs"))
-        async for event in bob.events():
-            if isinstance(event, PrivateMessage):
-                await bob.send("kitchen", "Ready!")
-                await bob.send_private(event.sender_id, f"“{event.message}” Yes!")
-                break
-        done = await running
-    assert (done.returncode, done.stderr) == (0, "")
-    first, *others = done.stdout.splitlines()
+    code, (first, *others), stderr = await chat_with_bob(url, "node", *OWN_SOCKET, "chat.mjs", folder=folder)
+    assert (code, stderr) == (0, "")
     assert re.fullmatch(r"stored as number \d+", first)
     assert printed <= set(others)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -14,15 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from client import PrivateMessage, connect
 from ops.trial import own_twin
 from ops.wheel import ROOT, build
+from tests.examples import ANSWERED, WRITTEN, chat_with_bob
 
 pytestmark = pytest.mark.slow
 
-WRITTEN = "ws://127.0.0.1:8081/dev"
-"""The address in the documents."""
-ANSWERED = "(private) Bob: “Are you coming?” Yes!"
 BROUGHT = ("msgspec", "websockets")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 WITHIN = 100
@@ -83,16 +79,8 @@ async def test_the_written_example_runs(
     """As it stands; Bob is there."""
     program = tmp_path / "chat.py"
     program.write_text(example(document).replace(WRITTEN, url))
-    async with connect(url, user="bob", name="Bob", room="kitchen") as bob:
-        running = asyncio.create_task(asyncio.to_thread(ran, python, "-I", program, folder=tmp_path))
-        async for event in bob.events():
-            if isinstance(event, PrivateMessage):
-                await bob.send("kitchen", "Ready!")
-                await bob.send_private(event.sender_id, f"“{event.message}” Yes!")
-                break
-        done = await running
-    assert done.stderr == ""
-    first, *others = done.stdout.splitlines()
+    code, (first, *others), stderr = await chat_with_bob(url, python, "-I", "-u", program, folder=tmp_path)
+    assert (code, stderr) == (0, "")
     assert re.fullmatch(r"stored as number \d+", first)
     assert printed <= set(others)
 

@@ -4,6 +4,7 @@ import {
   type MemberSummary,
   type Released,
   type Request,
+  RequestRefused,
   type Saying,
   type Status,
   connect,
@@ -32,6 +33,8 @@ export class Room {
   earlier: number | undefined;
   /** Which life of the room is shown; below 0 before the first page of it. */
   epoch = -1;
+  /** Whether the user may delete others' messages here; undefined where nobody has asked yet. */
+  moderated: boolean | undefined;
 
   constructor(
     readonly id: string,
@@ -172,6 +175,19 @@ export class Chat {
     return this.change({ type: "react", roomId, seq, emoji, ...(given ? { remove: true } : {}) });
   }
 
+  /** Find out whether the user moderates a room: who does may read what its moderators did. Nothing else says so. */
+  async asModerator(room: Room): Promise<void> {
+    if (room.isInbox || room.moderated !== undefined) return;
+    room.moderated = false;
+    try {
+      await this.#me.history(`audit#${room.id}`, { limit: 1 });
+      room.moderated = true;
+    } catch (error) {
+      if (!(error instanceof RequestRefused)) room.moderated = undefined;
+    }
+    this.#changed();
+  }
+
   be(status: Status): void {
     this.status = status;
     this.#try(this.#me.presence(status).then(() => {}));
@@ -230,6 +246,7 @@ export class Chat {
     if (anew && room.epoch >= 0) {
       room.messages.clear();
       room.counted = { head: 0, unread: 0 };
+      room.moderated = undefined;
     }
     room.epoch = page.epoch;
     for (const event of page.events) room.messages.apply(event);
@@ -305,6 +322,9 @@ export class Chat {
         if (room && event.userId === this.user && event.seq >= room.counted.head) {
           room.counted = { head: event.seq, unread: 0 };
         }
+        break;
+      case "role":
+        if (room && event.userId === this.user) room.moderated = undefined;
         break;
       case "joined":
         if (room) this.#try(this.#enter(room));

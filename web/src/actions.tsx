@@ -58,6 +58,9 @@ export function Actions({ message, open, moderated, acts }: ActionsProperties) {
   return (
     <div class="open" role="group" aria-label="Actions">
       <button onClick={answer}>Answer</button>
+      {message.type === "chat" && (message.thread ?? message.replies) !== undefined && !chat.thread && (
+        <button onClick={() => chat.follow(message)}>Thread</button>
+      )}
       {!gone && own && (
         <>
           <button onClick={() => acts.open(seq, "edit")}>Edit</button>

@@ -13,6 +13,8 @@ CDK := .venv/cdk/node_modules/.bin/cdk
 JS := $(if $(shell command -v npm),.venv/.js)
 # And the page is a plain one.
 PAGE := $(if $(shell command -v npm),.build/web/.built)
+# A deployment has it on request.
+ASKED_PAGE := $(if $(findstring page=true,$(ARGS)),$(PAGE))
 BROWSER := $(if $(shell command -v npm),.venv/.browser)
 ASYNCAPI := $(if $(shell command -v npm),.venv/.asyncapi)
 # make's own job server and flags mean nothing to the programs started below.
@@ -76,16 +78,16 @@ format: .venv/.dev  ## rewrite the code as `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-synth: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## the templates, in cdk.out/; STAGE=dev, settings by ARGS="-c NAME=VALUE"
+synth: .venv/.infra .venv/.cdk .build/lambda/.deployed $(ASKED_PAGE)  ## the templates, in cdk.out/; STAGE=dev, settings by ARGS="-c NAME=VALUE"
 	@exec $(CDK) synth --quiet -c stage=$(STAGE) $(ARGS)
 
 bootstrap: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## make an AWS account and Region ready for deployments, once
 	@exec $(CDK) bootstrap $(ARGS)
 
-deploy: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## deploy STAGE=dev to AWS
+deploy: .venv/.infra .venv/.cdk .build/lambda/.deployed $(ASKED_PAGE)  ## deploy STAGE=dev to AWS
 	@exec $(CDK) deploy --all -c stage=$(STAGE) $(ARGS)
 
-destroy: .venv/.infra .venv/.cdk .build/lambda/.deployed  ## delete STAGE=dev, with all it holds
+destroy: .venv/.infra .venv/.cdk .build/lambda/.deployed $(ASKED_PAGE)  ## delete STAGE=dev, with all it holds
 	@exec $(CDK) destroy --all -c stage=$(STAGE) $(ARGS)
 
 bundle: .venv/.infra  ## fetch the wheels that the functions carry; ARGS="--architecture A --python V" for another machine's

@@ -16,6 +16,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from domain.errors import BadSetting
 from infra.packaging import bundle
+from infra.page import check_built
 from infra.settings import read_stage
 from infra.stacks import deployment
 
@@ -25,6 +26,8 @@ def main() -> None:
     app = App(outdir=os.environ.get("CDK_OUTDIR", "cdk.out"), context=behaviours)
     try:
         stage = read_stage(app.node.get_all_context() or {})
+        if stage.page:
+            check_built()
         code = bundle(stage.architecture, stage.python)
     except BadSetting as error:
         sys.exit(f"roomcast: {error}")

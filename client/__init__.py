@@ -6,6 +6,7 @@ from client.errors import ClientError, ConnectionEnded, HandshakeRefused, Reques
 from client.events import Missed, Opaque, Released
 from client.messages import Message, Messages
 from client.pages import Found, Page
+from client.room import Room
 from client.session import Dialect
 from domain.events import (
     Ack,
@@ -144,6 +145,7 @@ __all__ = [
     "Request",
     "RequestRefused",
     "RoleSet",
+    "Room",
     "RoomChanged",
     "RoomDeleted",
     "RoomHead",

@@ -1,8 +1,8 @@
 """A client over one WebSocket at a time: the session, a socket, the clock, and reconnects.
 
-async with connect("ws://127.0.0.1:8081/dev", user="ada", room="general") as me:
-    await me.send("general", "Hello")
-    async for event in me.events():
+async with connect("ws://127.0.0.1:8081/dev", user="ada") as me:
+    room = await me.join("general")
+    async for message in room:
         ...
 """
 
@@ -14,20 +14,20 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import UNSET
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed
 
 from client.backoff import Backoff
 from client.clock import Alarm, Clock, LoopClock
 from client.errors import ClientError, ConnectionEnded, HandshakeRefused, RequestRefused, Unreachable
 from client.events import Released, read_event
+from client.feeds import Feeds
+from client.handshake import shake_hands
 from client.messages import Message
 from client.pages import Found, Page, found_by
+from client.room import Room
 from client.session import Dialect, Session
 from domain.events import (
     Ack,
@@ -47,18 +47,13 @@ from domain.events import (
     SearchPage,
     UserStatus,
 )
-from domain.protocol import HISTORY_LIMIT, ROOT, SUBPROTOCOL, Status
+from domain.protocol import HISTORY_LIMIT, ROOT, Status
 from domain.requests import Request
 
-__all__ = ["Connection", "Found", "Page", "Token", "connect", "with_query"]
+__all__ = ["Connection", "Found", "Page", "Room", "Token", "connect"]
 
-OPEN_WITHIN = 10.0
-"""Seconds for a handshake."""
-CLOSE_WITHIN = 2.0
-"""Seconds for the other side to say goodbye, too."""
-MESSAGE_BYTES = 256 * 1024
-"""The longest message that is read: twice what the service sends."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+UNHEARD_LIMIT = 10_000
+"""Events that are kept at most before anybody asks for them; those that came last."""
 
 Token = str | Callable[[], Awaitable[str]]
 
@@ -107,6 +102,9 @@ class Connection:
         self._session = Session(room, new_id=lambda: uuid.uuid4().hex, draw=draw, dialect=dialect)
         self._calls: dict[str, asyncio.Future[Event]] = {}
         self._events: asyncio.Queue[Released | None] = asyncio.Queue()
+        self._heard = False
+        """Whether anybody has asked for events."""
+        self._feeds = Feeds()
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._end: ClientError | None = None
@@ -147,12 +145,18 @@ class Connection:
         reconnects."""
         return await self._reply(self._session.send_private(user, text, self._now()), Ack)
 
-    async def join(self, room: str) -> Joined:
-        """Follow a room."""
-        return await self._reply(self._session.join(room, self._now()), Joined)
+    async def join(self, room: str) -> Room:
+        """Follow a room; iterating what it returns gives what is said there from then on."""
+        client_id = self._session.join(room, self._now())
+        feed = self._feeds.expect(client_id, lambda after: self.history(room, after=after))
+        try:
+            joined = await self._reply(client_id, Joined)
+        finally:
+            self._feeds.forget(client_id)
+        return Room(self, joined.room_id, joined.epoch, joined.head, feed)
 
     async def leave(self, room: str) -> Left:
-        """Follow a room no longer."""
+        """Follow a room no longer. Who iterates it gets nothing more."""
         return await self._reply(self._session.leave(room, self._now()), Left)
 
     async def history(
@@ -238,13 +242,15 @@ class Connection:
     async def events(self) -> AsyncIterator[Released]:
         """What happens in the rooms, each once and in order, until the connection is closed.
 
-        They are kept until they are read. Raises `HandshakeRefused` if the service refuses a reconnect.
+        They are kept until they are read; before the first call, the last 10,000 of them. Raises `HandshakeRefused` if
+        the service refuses a reconnect.
         """
+        self._heard = True
         while (event := await self._events.get()) is not None:
             yield event
         self._events.put_nowait(None)
-        if not isinstance(self._end, ConnectionEnded) and self._end is not None:
-            raise self._end
+        if (refusal := self._refusal()) is not None:
+            raise refusal
 
     # ---- the socket
 
@@ -258,6 +264,7 @@ class Connection:
             self._end = error
         finally:
             self._events.put_nowait(None)
+            self._feeds.end(self._refusal())
             for call in self._calls.values():
                 if not call.done():
                     call.set_exception(self._end)
@@ -312,29 +319,8 @@ class Connection:
     async def _open(self, room: str) -> ClientConnection:
         # Whoever came without a name stays who the service made them: a message sent again must have the same sender.
         fields = self._who | {"roomId": room, "userId": self._session.user or self._who["userId"]}
-        url = with_query(self._url, fields)
-        v1 = self._session.dialect == "v1"
         token = await self._token() if callable(self._token) else self._token
-        try:
-            socket = await open_socket(
-                url,
-                # In a header: URLs end in logs.
-                additional_headers={"Authorization": f"Bearer {token}"} if token is not None else None,
-                subprotocols=[Subprotocol(SUBPROTOCOL)] if v1 else None,
-                compression=None,
-                max_size=MESSAGE_BYTES,
-                open_timeout=OPEN_WITHIN,
-                close_timeout=CLOSE_WITHIN,
-                proxy=None if urlsplit(url).hostname in LOOPBACK else True,
-            )
-        except InvalidStatus as error:
-            raise HandshakeRefused(error.response.status_code) from None
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
-            raise Unreachable(f"no WebSocket service answers at {self._url} ({_words(error)})") from None
-        if v1 and socket.subprotocol != SUBPROTOCOL:
-            await socket.close()
-            raise Unreachable(f"what answers at {self._url} does not speak {SUBPROTOCOL}")
-        return socket
+        return await shake_hands(self._url, fields, token, v1=self._session.dialect == "v1")
 
     # ---- replies and events
 
@@ -354,6 +340,7 @@ class Connection:
 
     def _deliver(self, released: Sequence[Released]) -> None:
         for event in released:
+            self._feeds.give(event)
             # The sender's copy of a private message is no answer, although it carries a clientId.
             answers = None if isinstance(event, PrivateMessage) else getattr(event, "client_id", None)
             call = self._calls.get(answers) if answers else None
@@ -363,7 +350,14 @@ class Connection:
                 else:
                     call.set_result(event)  # type: ignore[arg-type]  # only the wire's events have a clientId
             elif not isinstance(event, _ANSWERS):  # second ones
+                if not self._heard and self._events.qsize() >= UNHEARD_LIMIT:
+                    self._events.get_nowait()
                 self._events.put_nowait(event)
+        self._feeds.keep(self._session.follows)
+
+    def _refusal(self) -> ClientError | None:
+        """What ended the connection, where its owner did not."""
+        return None if isinstance(self._end, ConnectionEnded) else self._end
 
     def _now(self) -> float:
         return self._clock.monotonic()
@@ -373,23 +367,8 @@ _ANSWERS = Ack | Left | HistoryPage | Pong | RoomList | MemberList | NoticesSet 
 """What nobody waits for is worth nothing."""
 
 
-def with_query(url: str, fields: dict[str, str | None]) -> str:
-    """The URL with those of `fields` that have a value in its query."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    query.update({field: value for field, value in fields.items() if value is not None})
-    return urlunsplit(parts._replace(query=urlencode(query)))
-
-
 async def _joined(task: asyncio.Task[None]) -> None:
     """Until the task is over; an error in it is raised here, its cancellation is not."""
     await asyncio.wait([task])
     if not task.cancelled():
         task.result()
-
-
-def _words(error: Exception) -> str:
-    """The reason in one line, without an address that is said already."""
-    if isinstance(error, TimeoutError):
-        return f"nothing within {OPEN_WITHIN:.0f} s"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -265,6 +265,10 @@ class Session:
         """Whether any request waits for its answer, or is to be made before long."""
         return not self._outbox.empty or self._ask_due < math.inf
 
+    def follows(self, room: str) -> bool:
+        """Whether a room was joined, or is to be, and not left since."""
+        return room in self._rooms
+
     def cursor(self, room: str) -> tuple[int, int] | None:
         """(epoch, last seq released) of a room, or of the inbox, once it is known where the client begins."""
         following = self._following(room)

@@ -88,6 +88,12 @@ class Stage:
     """Seconds for which changes are gathered, so that fewer objects are put."""
     archive_batch: int = 2_000
     """Changes that end it before."""
+    page: bool = False
+    """Whether the page in the browser is served, from a bucket by CloudFront: docs/page.md."""
+    page_domain: str = ""
+    """Its domain, in place of one of CloudFront's."""
+    page_certificate: str = ""
+    """The ARN of that domain's certificate, in us-east-1."""
     hook_days: int = 3
     """For how long a webhook's receiver may fail before the webhook is disabled."""
     publish_url: bool = False
@@ -214,6 +220,7 @@ def check_stage(stage: Stage) -> None:
         if not re.fullmatch(r"(https?://[^\s]+[^/\s])?", getattr(stage, name)):
             raise BadSetting(f"setting {name}={getattr(stage, name)}: write a URL without a slash at its end")
     _check_identity(stage)
+    _check_page(stage)
     _check_review(stage)
     for lane in stage.lanes.values():
         check_mapping(lane)
@@ -270,6 +277,20 @@ def _check_identity(stage: Stage) -> None:
     for it in listed_callbacks(stage):
         if not re.fullmatch(r"https://[^\s,]+|http://localhost(:\d+)?(/[^\s,]*)?", it):
             raise BadSetting(f"setting sign_in_callbacks={it}: write https://…, or http://localhost for trying out")
+
+
+def _check_page(stage: Stage) -> None:
+    if bool(stage.page_domain) != bool(stage.page_certificate):
+        raise BadSetting("settings page_domain and page_certificate: give both, or neither")
+    if stage.page_domain and not stage.page:
+        raise BadSetting(f"setting page_domain={stage.page_domain}: only page=true has a page")
+    if not re.fullmatch(r"([a-z0-9-]+(\.[a-z0-9-]+)+)?", stage.page_domain):
+        raise BadSetting(f"setting page_domain={stage.page_domain}: write a domain such as chat.example.org")
+    if not re.fullmatch(r"(arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/\S+)?", stage.page_certificate):
+        raise BadSetting(
+            f"setting page_certificate={stage.page_certificate}: write the ARN of a certificate in us-east-1, which is"
+            " where CloudFront looks"
+        )
 
 
 def _check_quota(stage: Stage) -> None:

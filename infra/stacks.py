@@ -25,6 +25,7 @@ from infra.identity import UserPool, parameter_names
 from infra.incoming import IncomingWebhooks
 from infra.notifications import Notifications
 from infra.observability import Observability
+from infra.page import Page
 from infra.room_store import RoomStore
 from infra.settings import Stage, listed_callbacks, listed_origins
 from infra.websocket_api import ROUTE_SELECTION, WebSocketRoutes
@@ -85,7 +86,8 @@ class ServiceStack(Stack):
         )
         api = apigateway.WebSocketApi(self, "Api", api_name=prefix, route_selection_expression=ROUTE_SELECTION)
         # From API id, Region and stage: a custom domain refuses `@connections`.
-        endpoint = stage.management_endpoint or f"https://{api.api_id}.execute-api.{self.region}.{self.url_suffix}"
+        host = f"{api.api_id}.execute-api.{self.region}.{self.url_suffix}"
+        endpoint = stage.management_endpoint or f"https://{host}"
         queues = BroadcastQueues(self, "Queues", prefix=prefix, lanes=stage.lanes)
         topic = Notifications(self, "Notifications", prefix=prefix).topic if stage.notices else None
         pool, client = self._user_pool(stage, prefix)
@@ -93,6 +95,8 @@ class ServiceStack(Stack):
         elsewhere = f"{stage.cognito_endpoint}/{pool}" if stage.cognito_endpoint else issuer
         jwks_url = jwks_url_of(elsewhere) if pool else ""
         bucket = bucket_name(prefix, self.account, self.region) if stage.archive else ""
+        page = Page(self, "Page", stage=stage, prefix=prefix, service=f"wss://{host}") if stage.page else None
+        allowed = listed_origins(stage)
         settings = Settings(
             tables=table_names(prefix),
             queues={lane: it.queue_url for lane, it in queues.queues.items()},
@@ -101,7 +105,8 @@ class ServiceStack(Stack):
             region=self.region,
             auth=stage.auth,
             user_claim=stage.user_claim,
-            origins=listed_origins(stage),
+            # Where any page may connect, its own needs no mention.
+            origins=tuple(dict.fromkeys((*allowed, page.origin))) if page is not None and allowed else allowed,
             issuer=issuer,
             audience=client or stage.oidc_audience,
             jwks_url=jwks_url,
@@ -160,6 +165,8 @@ class ServiceStack(Stack):
             **{f"{lane.title()}Queue": it.queue_name for lane, it in queues.queues.items()},
             **{f"{lane.title()}DeadLetterQueue": it.queue_name for lane, it in queues.dead_letter_queues.items()},
         }
+        if page is not None:
+            outputs |= {"PageUrl": page.origin, "PageTarget": page.target}
         if topic is not None:
             outputs["NoticesTopic"] = topic.topic_arn
         if archiving is not None:

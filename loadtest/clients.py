@@ -14,8 +14,8 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from client.connection import with_query
 from client.events import LogEvent, is_gateway_error
+from client.handshake import with_query
 from client.session import Session
 from domain.events import Ack, Chat, Error, Joined, RoomStats, UserJoined, UserLeft, UserTyping, Welcome
 from domain.protocol import SUBPROTOCOL

@@ -3,62 +3,41 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from domain.page import CACHED, CONFIG, FILES, REFERRER, page_config, page_policy
+
 __all__ = ["BUILT", "answer"]
 
 BUILT = Path(__file__).resolve().parent.parent / ".build" / "web"
-FILES: Mapping[str, tuple[str, str]] = {
-    "/": ("index.html", "text/html"),
-    "/app.js": ("app.js", "text/javascript"),
-    "/style.css": ("style.css", "text/css"),
-}
-"""Path → the file, and its type."""
 
 
 def answer(path: str, ws_url: str, built: Path = BUILT, *, auth: str = "demo") -> web.Response | None:
     """What a GET of the path is answered with; None where the page has nothing to do with it. Where the page was not
     built, since Node is missing, `/` is a plain one that says so. `ws_url`: where the service is; `auth`: how it knows
     its users."""
+    service = urlsplit(ws_url)
     headers = {
-        "Content-Security-Policy": _policy(ws_url),
+        "Content-Security-Policy": page_policy(f"{service.scheme}://{service.netloc}"),
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-cache",
+        "Referrer-Policy": REFERRER,
+        "Cache-Control": CACHED,
     }
-    if path == "/config.json":
-        return web.json_response({"ws": ws_url, "auth": auth}, headers=headers)
-    if path not in FILES:
+    if path == f"/{CONFIG}":
+        return web.json_response(page_config(ws_url, auth), headers=headers)
+    name = "index.html" if path == "/" else path.removeprefix("/")
+    if name not in FILES or path == "/index.html":
         return None
-    name, kind = FILES[path]
     try:
         text = (built / name).read_text()
     except FileNotFoundError:
         if path != "/":
             return None
         text = _PLAIN.format(url=html.escape(ws_url))
-    return web.Response(text=text, content_type=kind, charset="utf-8", headers=headers)
-
-
-def _policy(ws_url: str) -> str:
-    """Scripts and styles from beside the page alone, none within it; no other server but the service."""
-    parts = urlsplit(ws_url)
-    allowed = {
-        "default-src": "'none'",
-        "script-src": "'self'",
-        "style-src": "'self'",
-        "img-src": "data:",
-        "connect-src": f"'self' {parts.scheme}://{parts.netloc}",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-        "require-trusted-types-for": "'script'",
-    }
-    return "; ".join(f"{name} {sources}" for name, sources in allowed.items())
+    return web.Response(text=text, content_type=FILES[name], charset="utf-8", headers=headers)
 
 
 _PLAIN = """<!doctype html>

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from client.connection import connect
-from domain.events import PrivateMessage
+from domain.events import Chat, PrivateMessage
 
 __all__ = ["ANSWERED", "WRITTEN", "chat_with_bob"]
 
@@ -23,10 +23,11 @@ WITHIN = 100
 async def chat_with_bob(
     url: str, *command: str | Path, folder: Path, env: Mapping[str, str] | None = None
 ) -> tuple[int | None, list[str], str]:
-    """Exit code, lines and stderr of a program that comes to the kitchen, writes to Bob and ends with his answer.
+    """Exit code, lines and stderr of a program that comes to the kitchen, says something there or to Bob, and ends
+    with his answer.
 
-    He says that he is ready to the room, and answers her when she has heard it: between a room's messages and private
-    ones there is no order. Her program prints each line at once (Python: `-u`).
+    He says that he is ready to the room, and answers what she wrote to him alone when she has heard it: between a
+    room's messages and private ones there is no order. Her program prints each line at once (Python: `-u`).
     """
     lines: list[str] = []
     ready = asyncio.Event()
@@ -44,9 +45,14 @@ async def chat_with_bob(
             ready.set()  # she says no more: what is missing is in her lines
 
         async def answer() -> None:
+            greeted = False
             async for event in bob.events():
-                if isinstance(event, PrivateMessage):
+                if not isinstance(event, Chat | PrivateMessage) or event.sender_id == "bob":
+                    continue
+                if not greeted:
                     await bob.send("kitchen", "Ready!")
+                    greeted = True
+                if isinstance(event, PrivateMessage):
                     await ready.wait()
                     await bob.send_private(event.sender_id, f"“{event.message}” Yes!")
 

@@ -18,7 +18,7 @@ from websockets.frames import TEXT, Frame
 from websockets.protocol import Event as SocketEvent
 from websockets.typing import Subprotocol
 
-from client.connection import with_query
+from client.handshake import with_query
 from domain.protocol import SUBPROTOCOL
 from loadtest.bench.errors import BenchError
 from loadtest.bench.seats import SEAT

@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.typing import Subprotocol
 
-from client.connection import with_query
+from client.handshake import with_query
 from domain.protocol import SUBPROTOCOL
 from loadtest.bench.packing import RAMP, clean
 from loadtest.bench.stage import start_stage

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from client.connection import connect
+from domain.requests import CreateRoom
 from local.access import Access
 from local.page import BUILT
 from local.twin import Twin
@@ -66,6 +67,15 @@ async def test_the_page_of_another_origin_is_refused(
     async with Twin(state=tmp_path / "twin", port=unused_tcp_port, ws_port=0, access=Access(origins=(page,))):
         env = {"PAGE": f"{page}/", "CHROMIUM": chromium}
         passed(await asyncio.to_thread(node, folder, "--test", "origin.test.js", env=env))
+
+
+async def test_a_moderator_deletes_others_messages(folder: Path, chromium: str, tmp_path: Path) -> None:
+    """In a room that was created, whose owner the deployment knows; a moderator from when they are made one."""
+    async with Twin(state=tmp_path / "twin") as twin:
+        async with connect(twin.ws_url, user="ada") as ada:
+            await ada.ask(CreateRoom(room_id="club", title="Club"))
+        env = {"PAGE": twin.gateway.page_url, "CHROMIUM": chromium, "ROOM": "club", "OWNER": "ada"}
+        passed(await asyncio.to_thread(node, folder, "--test", "moderator.test.js", env=env))
 
 
 async def test_who_has_a_token_enters(folder: Path, chromium: str, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_its_types_are_known(python: Path, tmp_path: Path) -> None:
         check=False,
     )
     (fault, summary) = done.stdout.splitlines()
-    assert fault.startswith('wrong.py:9: error: "Ack" has no attribute "number"')
+    assert fault.startswith('wrong.py:10: error: "Ack" has no attribute "number"')
     assert summary == "Found 1 error in 1 file (checked 3 source files)"
 
 

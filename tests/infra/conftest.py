@@ -69,7 +69,7 @@ def dev(synthesize: Synthesize) -> Synthesis:
 
 @pytest.fixture(scope="session")
 def prod(synthesize: Synthesize) -> Synthesis:
-    """A protected stage with everything that can be switched on, and one lane's settings changed."""
+    """A protected stage with all that can be switched on but the page, and one lane's settings changed."""
     lane = {"batch_size": "50", "window": "1", "max_concurrency": "3", "timeout": "12", "post_rate": "500"}
     return synthesize(
         stage="prod",

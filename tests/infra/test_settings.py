@@ -80,6 +80,27 @@ def test_settings_are_overridden_by_name() -> None:
             {"auth": "cognito", "sign_in_domain": "our", "sign_in_callbacks": "http://a.example"},
             ["sign_in_callbacks=http://a.example", "https://"],
         ),
+        ({"page": "true", "page_domain": "a.example"}, ["page_certificate", "both, or neither"]),
+        (
+            {"page_domain": "a.example", "page_certificate": "arn:aws:acm:us-east-1:123456789012:certificate/a"},
+            ["page_domain=a.example", "page=true"],
+        ),
+        (
+            {
+                "page": "true",
+                "page_domain": "https://a.example",
+                "page_certificate": "arn:aws:acm:us-east-1:123456789012:certificate/a",
+            },
+            ["page_domain=https://a.example", "chat.example.org"],
+        ),
+        (
+            {
+                "page": "true",
+                "page_domain": "a.example",
+                "page_certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/a",
+            },
+            ["page_certificate=arn:aws:acm:eu-west-1", "us-east-1"],
+        ),
         *(
             ({"origins": it}, ["origin ", "https://chat.example.org"])
             for it in (

@@ -123,6 +123,33 @@ def test_links_and_paths(document: str) -> None:
     assert missing == []
 
 
+def headings(text: str) -> set[str]:
+    """The anchors that GitHub gives a document's headings."""
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^#+ (.*)$", plain, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", it.lower()).replace(" ", "-") for it in found}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_anchors(document: str) -> None:
+    """Whatever a link points at within a document is a heading there."""
+    here = ROOT / document
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", here.read_text())
+    targets = {file: here.parent / file if file else here for file, _ in links}
+    assert [(file, it) for file, it in links if it not in headings(targets[file].read_text())] == []
+
+
+def test_the_index_has_every_document() -> None:
+    """And the tests that the questions name are where their links say."""
+    index = (ROOT / "docs/README.md").read_text()
+    assert {it.removeprefix("docs/") for it in DOCUMENTS[1:]} - set(re.findall(r"\(([\w-]+\.md)\)", index)) == {
+        "README.md"
+    }
+    proofs = re.findall(r"`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)", (ROOT / "docs/faq.md").read_text())
+    assert len(proofs) > 20
+    assert [name for name, file in proofs if f"def {name}(" not in (ROOT / file).read_text()] == []
+
+
 def commands(group: Any, name: str) -> Iterator[tuple[str, set[str]]]:
     """Each command below the group by its whole name, with its options."""
     for it in group.commands.values():

@@ -18,13 +18,22 @@ export interface Acts {
 /** Those that are a press away; any other can be typed. */
 const EMOJIS = ["👍", "❤️", "😂", "🎉", "👀"];
 
-export function Actions({ message, open, acts }: { message: Message; open: Open; acts: Acts }) {
+interface ActionsProperties {
+  message: Message;
+  open: Open;
+  /** Whether the user moderates the room; undefined where that is not known yet. */
+  moderated: boolean | undefined;
+  acts: Acts;
+}
+
+export function Actions({ message, open, moderated, acts }: ActionsProperties) {
   const { roomId, seq, senderId, deletedAt } = message;
   const { chat } = acts;
   const close = () => acts.open(seq, undefined);
   /** Close once that is done; what was refused stays open, with the words that were typed. */
   const until = async (done: Promise<boolean>) => void ((await done) && close());
   const gone = deletedAt !== undefined;
+  const own = senderId === chat.user;
   if (open === "edit" && !gone) return <Edit text={message.message} save={save} close={close} />;
   if (open === "delete" && !gone) {
     return (
@@ -49,7 +58,10 @@ export function Actions({ message, open, acts }: { message: Message; open: Open;
   return (
     <div class="open" role="group" aria-label="Actions">
       <button onClick={answer}>Answer</button>
-      {!gone && senderId === chat.user && (
+      {message.type === "chat" && (message.thread ?? message.replies) !== undefined && !chat.thread && (
+        <button onClick={() => chat.follow(message)}>Thread</button>
+      )}
+      {!gone && own && (
         <>
           <button onClick={() => acts.open(seq, "edit")}>Edit</button>
           <button onClick={() => acts.open(seq, "delete")}>Delete</button>
@@ -68,6 +80,8 @@ export function Actions({ message, open, acts }: { message: Message; open: Open;
           </form>
         </>
       )}
+      {/* At the end: it may come when the others are there, and nothing moves that somebody is about to press. */}
+      {!gone && !own && moderated && <button onClick={() => acts.open(seq, "delete")}>Delete</button>}
     </div>
   );
 

@@ -4,6 +4,7 @@ import {
   type MemberSummary,
   type Released,
   type Request,
+  RequestRefused,
   type Saying,
   type Status,
   connect,
@@ -32,10 +33,14 @@ export class Room {
   earlier: number | undefined;
   /** Which life of the room is shown; below 0 before the first page of it. */
   epoch = -1;
+  /** Whether the user may delete others' messages here; undefined where nobody has asked yet. */
+  moderated: boolean | undefined;
 
+  /** `thread`: where this is no room but one of its threads, the seq of the message that began it. */
   constructor(
     readonly id: string,
     public title: string,
+    readonly thread?: number,
   ) {}
 
   /** How many messages of others the user has not seen. */
@@ -62,7 +67,9 @@ export class Chat {
   answering: Message | undefined;
   /** To whom the next private message goes. */
   to = "";
-  /** How often somebody has chosen what to answer, or to whom to write. */
+  /** The thread that is shown in place of all that its room says. */
+  thread: Room | undefined;
+  /** How often somebody has chosen what to answer, to whom to write, or to see a thread. */
   chosen = 0;
   connected = true;
   /** Why there is no more to come. */
@@ -105,7 +112,7 @@ export class Chat {
   /** Show a room, joining it if need be. */
   show(id: string): void {
     this.shown = this.#room(id, id);
-    this.answering = undefined;
+    this.answering = this.thread = undefined;
     this.to = "";
     this.trouble = "";
     this.#try(this.#enter(this.shown));
@@ -123,10 +130,11 @@ export class Chat {
 
   /** `to`: of a private message. In a room it answers what was to be answered. */
   async say(text: string, to?: string): Promise<void> {
-    const { shown, answering } = this;
+    const { shown, answering, thread } = this;
     this.answer(undefined);
     if (to === undefined) {
-      const saying: Saying = answering ? { replyTo: answering.seq } : {};
+      const replyTo = answering?.seq ?? thread?.thread;
+      const saying: Saying = replyTo === undefined ? {} : { replyTo };
       await this.#me.send(shown.id, text, saying);
     } else {
       await this.#me.sendPrivate(to, text);
@@ -142,6 +150,17 @@ export class Chat {
     }
     this.answering = message;
     if (message) this.chosen += 1;
+    this.#changed();
+  }
+
+  /** Show the thread that a message is in, where the next one answers the first; or the whole room again. */
+  follow(message: Message | undefined): void {
+    this.answering = this.thread = undefined;
+    if (message?.type === "chat") {
+      this.thread = new Room(this.shown.id, `A thread in ${this.shown.title}`, message.thread ?? message.seq);
+      this.#try(this.#page(this.thread));
+    }
+    this.chosen += 1;
     this.#changed();
   }
 
@@ -170,6 +189,19 @@ export class Chat {
   react({ roomId, seq, reactions }: Message, emoji: string): Promise<boolean> {
     const given = reactions?.find((it) => it.emoji === emoji)?.users.includes(this.user);
     return this.change({ type: "react", roomId, seq, emoji, ...(given ? { remove: true } : {}) });
+  }
+
+  /** Find out whether the user moderates a room: who does may read what its moderators did. Nothing else says so. */
+  async asModerator(room: Room): Promise<void> {
+    if (room.isInbox || room.moderated !== undefined) return;
+    room.moderated = false;
+    try {
+      await this.#me.history(`audit#${room.id}`, { limit: 1 });
+      room.moderated = true;
+    } catch (error) {
+      if (!(error instanceof RequestRefused)) room.moderated = undefined;
+    }
+    this.#changed();
   }
 
   be(status: Status): void {
@@ -225,11 +257,15 @@ export class Chat {
 
   /** The newest page of a room's log, or the one before. */
   async #page(room: Room, before?: number): Promise<void> {
-    const page = await this.#me.history(room.id, { limit: PAGE, ...(before === undefined ? {} : { before }) });
+    const { thread } = room;
+    const place = { ...(before === undefined ? {} : { before }), ...(thread === undefined ? {} : { thread }) };
+    const page = await this.#me.history(room.id, { limit: PAGE, ...place });
     const anew = page.epoch > room.epoch;
     if (anew && room.epoch >= 0) {
       room.messages.clear();
       room.counted = { head: 0, unread: 0 };
+      room.moderated = undefined;
+      if (room === this.shown) this.thread = undefined;
     }
     room.epoch = page.epoch;
     for (const event of page.events) room.messages.apply(event);
@@ -306,12 +342,18 @@ export class Chat {
           room.counted = { head: event.seq, unread: 0 };
         }
         break;
+      case "role":
+        if (room && event.userId === this.user) room.moderated = undefined;
+        break;
       case "joined":
         if (room) this.#try(this.#enter(room));
         break;
       default:
         if (!room) break;
         room.messages.apply(event);
+        if (room === this.shown && (event.type !== "chat" || event.thread === this.thread?.thread)) {
+          this.thread?.messages.apply(event);
+        }
         if (event.type !== "chat" && event.type !== "private_message") break;
         clearTimeout(room.writing.get(event.senderName));
         room.writing.delete(event.senderName);

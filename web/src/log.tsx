@@ -1,5 +1,5 @@
 /** What was said in a room, and what one may do with a message: by mouse, by keys, and with a screen reader. */
-import { Component, type TargetedKeyboardEvent } from "preact";
+import { Component, type TargetedKeyboardEvent, type TargetedMouseEvent } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Actions, type Acts, type Open } from "./actions.js";
 import type { Chat, Room } from "./chat.js";
@@ -41,10 +41,13 @@ export function Log({ chat, room }: { chat: Chat; room: Room }) {
   const acts = useMemo<Acts>(
     () => ({
       chat,
-      open: (seq, open) => setPlace({ seq, open }),
+      open: (seq, open) => {
+        if (open) void chat.asModerator(room);
+        setPlace({ seq, open });
+      },
       go: (seq) => list.current!.querySelector<HTMLElement>(`[data-seq="${seq}"] .more`)?.focus(),
     }),
-    [chat],
+    [chat, room],
   );
   const scrolled = () => {
     const it = list.current!;
@@ -54,6 +57,10 @@ export function Log({ chat, room }: { chat: Chat; room: Room }) {
   const focused = ({ target }: FocusEvent) => {
     const seq = Number((target as Element).closest<HTMLElement>("[data-seq]")?.dataset["seq"]);
     if (seq && seq !== place.seq) setPlace({ seq });
+  };
+  // What is pressed stays under the pointer until it is let go: the focus would close what is open above, and move it.
+  const aimed = (event: TargetedMouseEvent<HTMLDivElement>) => {
+    if ((event.target as Element).closest(".more, .reaction, .answered")) event.preventDefault();
   };
   const pressed = (event: TargetedKeyboardEvent<HTMLDivElement>) => {
     if (event.key === "Escape") setPlace({ seq: place.seq });
@@ -73,10 +80,11 @@ export function Log({ chat, room }: { chat: Chat; room: Room }) {
       ref={list}
       onScroll={scrolled}
       onFocusIn={focused}
+      onMouseDown={aimed}
       onKeyDown={pressed}
     >
       {room.earlier !== undefined && <button onClick={() => chat.earlier(room)}>Earlier messages</button>}
-      <Lines room={room} messages={messages} place={place} acts={acts} />
+      <Lines room={room} messages={messages} place={place} moderated={room.moderated} acts={acts} />
     </div>
   );
 }
@@ -88,9 +96,17 @@ abstract class Still<Properties extends object> extends Component<Properties> {
   }
 }
 
-class Lines extends Still<{ room: Room; messages: Message[]; place: Place; acts: Acts }> {
+interface LinesProperties {
+  room: Room;
+  messages: Message[];
+  place: Place;
+  moderated: boolean | undefined;
+  acts: Acts;
+}
+
+class Lines extends Still<LinesProperties> {
   override render() {
-    const { room, messages, place, acts } = this.props;
+    const { room, messages, place, moderated, acts } = this.props;
     const at = place.seq ?? messages.at(-1)?.seq;
     return (
       <ol>
@@ -99,7 +115,8 @@ class Lines extends Still<{ room: Room; messages: Message[]; place: Place; acts:
           const replyTo = message.type === "chat" ? message.replyTo : undefined;
           const open = seq === at ? place.open : undefined;
           const answered = room.messages.at(replyTo);
-          return <Line key={seq} message={message} answered={answered} reached={seq === at} open={open} acts={acts} />;
+          const its = { message, answered, open, acts, reached: seq === at, moderated: open && moderated };
+          return <Line key={seq} {...its} />;
         })}
       </ol>
     );
@@ -113,6 +130,8 @@ interface LineProperties {
   /** Whether Tab reaches its parts. */
   reached: boolean;
   open: Open | undefined;
+  /** Whether what is open lets the user delete it, whoever has said it. */
+  moderated: boolean | undefined;
   acts: Acts;
 }
 
@@ -124,16 +143,17 @@ class Line extends Still<LineProperties> {
     return this.#element!.contains(document.activeElement);
   }
 
-  /** Whoever was here stays here, also where what they were at is gone. */
+  /** Whoever was here stays here, also where what they were at is gone, unless they have gone on to another message. */
   override componentDidUpdate(before: LineProperties, _: unknown, here: boolean): void {
     const it = this.#element!;
-    const { open } = this.props;
+    const { open, reached } = this.props;
+    const lost = here && document.activeElement === document.body;
     if (open && open !== before.open) it.querySelector<HTMLElement>(".open :is(button, textarea)")?.focus();
-    else if (here && document.activeElement === document.body) it.querySelector<HTMLElement>(".more")?.focus();
+    else if (lost && reached) it.querySelector<HTMLElement>(".more")?.focus();
   }
 
   override render() {
-    const { message, answered, reached, open, acts } = this.props;
+    const { message, answered, reached, open, moderated, acts } = this.props;
     const { seq, reactions, senderName } = message;
     const at = new Date(message.sentAt);
     const to = message.type === "private_message" ? ` to ${message.targetUserId}` : "";
@@ -153,7 +173,7 @@ class Line extends Still<LineProperties> {
           </p>
         ) : (
           <p class="gone" id={`text-${seq}`}>
-            deleted
+            {message.deletedBy === message.senderId ? "deleted" : "deleted by a moderator"}
           </p>
         )}
         {reactions?.map(({ emoji, count, users }) => (
@@ -177,7 +197,7 @@ class Line extends Still<LineProperties> {
           >
             ⋯
           </button>
-          {open && <Actions message={message} open={open} acts={acts} />}
+          {open && <Actions message={message} open={open} moderated={moderated} acts={acts} />}
         </div>
       </li>
     );

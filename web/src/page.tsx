@@ -13,6 +13,7 @@ export function Page({ url, byToken }: { url: string; byToken: boolean }) {
   if (!chat) {
     return <Entrance byToken={byToken} enter={async (who) => setChat(await Chat.enter(url, who, () => changed()))} />;
   }
+  const shown = chat.thread ?? chat.shown;
   const state = chat.ended ?? (chat.connected ? "Connected" : "Reconnecting …");
   return (
     <div class="chat">
@@ -35,8 +36,9 @@ export function Page({ url, byToken }: { url: string; byToken: boolean }) {
       </header>
       <Rooms chat={chat} />
       <main>
-        <h2>{chat.shown.title}</h2>
-        <Log chat={chat} room={chat.shown} key={chat.shown.id} />
+        <h2>{shown.title}</h2>
+        {chat.thread && <button onClick={() => chat.follow(undefined)}>{`Back to all of ${chat.shown.title}`}</button>}
+        <Log chat={chat} room={shown} key={`${shown.id} ${shown.thread}`} />
         <p class="writing" aria-live="polite">
           {written([...chat.shown.writing.keys()])}
         </p>
@@ -80,9 +82,11 @@ function Composer({ chat }: { chat: Chat }) {
   const field = useRef<HTMLInputElement>(null);
   const { answering, to, chosen } = chat;
   const { isInbox } = chat.shown;
-  // Whoever has chosen what to answer, or to whom to write, goes on here.
+  const before = useRef(chosen);
+  // Whoever has chosen what to answer, to whom to write, or what to see, goes on here.
   useLayoutEffect(() => {
-    if (answering || to) field.current!.focus();
+    if (answering || to || chosen !== before.current) field.current!.focus();
+    before.current = chosen;
   }, [chosen, to]);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();

@@ -138,6 +138,42 @@ test("messages are answered, reacted to, edited and deleted, and all see it", as
   assert.equal(await focused(ada.page), "Actions for the message of ada");
 });
 
+test("a thread is shown in place of the room, and goes on while it is", async (t) => {
+  const room = fresh("parlour");
+  const ada = await person(t, "ada", room);
+  const bob = await person(t, "bob", room);
+  await ada.say("Who brings the cake?");
+  await ada.say("And it may rain");
+  await shows(bob.page, "may rain");
+  assert.equal(await (await actions(bob.page, "the cake")).getByRole("button", { name: "Thread" }).count(), 0);
+  await bob.page.getByRole("button", { name: "Answer", exact: true }).click();
+  await bob.say("I do");
+  await shows(ada.page, "I do");
+
+  await (await actions(ada.page, "I do")).getByRole("button", { name: "Thread" }).click();
+  await ada.page.getByRole("heading", { name: `A thread in ${room}` }).waitFor();
+  assert.equal(await focused(ada.page), "Message");
+  await shows(ada.page, "I do");
+  assert.deepEqual(await ada.texts(), ["Who brings the cake?", "I do"]);
+  await ada.say("Thank you");
+  await bob.page.getByRole("button", { name: "In answer to ada: Who brings the cake?" }).nth(1).waitFor();
+  await bob.say("It does rain");
+  await (await actions(bob.page, "Thank you")).getByRole("button", { name: "Answer", exact: true }).click();
+  await bob.say("Any time");
+  await shows(ada.page, "Any time");
+  assert.deepEqual(await ada.texts(), ["Who brings the cake?", "I do", "Thank you", "Any time"]);
+  await ada.page.getByText("3 answers").waitFor();
+  await (await actions(ada.page, "Any time")).getByRole("button", { name: "React with 👍" }).click();
+  await ada.page.getByRole("button", { name: "👍 1" }).waitFor();
+
+  await ada.page.getByRole("button", { name: `Back to all of ${room}` }).click();
+  await shows(ada.page, "Any time");
+  assert.equal(await focused(ada.page), "Message");
+  const all = ["Who brings the cake?", "And it may rain", "I do", "Thank you", "It does rain", "Any time"];
+  assert.deepEqual(await ada.texts(), all);
+  await ada.page.getByRole("button", { name: "👍 1" }).waitFor();
+});
+
 test("what is done to messages is done by keys alone, and nobody loses their place", async (t) => {
   const room = fresh("cellar");
   const { page, say, texts } = await person(t, "ada", room);
@@ -315,7 +351,7 @@ for (const [shape, { place, ...options }] of Object.entries({
     await ada.page.getByText("(edited)").waitFor();
     await ada.page.addScriptTag({ path: axe });
     const open = { nothing: () => {}, actions: () => actions(ada.page, "kettle") };
-    for (const name of ["Edit", "Delete", "Answer"]) {
+    for (const name of ["Edit", "Delete", "Answer", "Thread"]) {
       open[name] = async () => {
         await ada.page.keyboard.press("Escape");
         await (await actions(ada.page, "kettle")).getByRole("button", { name }).click();

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from client.connection import with_query
+from client.handshake import with_query
 from loadtest.bench.seats import SEAT, SeatingGateway
 from local.gateway import listen
 

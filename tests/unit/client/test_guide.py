@@ -1,4 +1,4 @@
-"""The example in docs/client.md is run as it stands, and its calls and events are the SDK's."""
+"""The example in docs/client.md is run as it stands, and its calls and events are the SDK's; the package's is short."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 
 from client import events as sdk_events
 from client.connection import Connection, connect
+from client.room import Room
 from domain import events as wire_events
 from ops.wheel import lay_out
 from tests.unit.client.room_server import RoomServer
 
-GUIDE = (Path(__file__).parents[3] / "docs/client.md").read_text()
+ROOT = Path(__file__).parents[3]
+GUIDE = (ROOT / "docs/client.md").read_text()
 URL = "ws://127.0.0.1:8081/dev"
 
 
@@ -49,9 +51,12 @@ async def test_the_example_runs(tmp_path: Path) -> None:
 
 def test_the_guide_names_what_there_is() -> None:
     """Every call with its arguments, every event."""
-    for name, arguments in re.findall(r"`(?:await )?me\.(\w+)\((.*?)\)`", GUIDE):
-        parameters = list(inspect.signature(getattr(Connection, name)).parameters)[1:]
-        assert [it.strip(" =") for it in arguments.split(",") if it] == parameters, name
+    for owner, kind in (("me", Connection), ("room", Room)):
+        calls = re.findall(rf"`(?:await )?{owner}\.(\w+)\((.*?)\)`", GUIDE)
+        assert calls
+        for name, arguments in calls:
+            parameters = list(inspect.signature(getattr(kind, name)).parameters)[1:]
+            assert [it.strip(" =") for it in arguments.split(",") if it] == parameters, name
     keywords = re.search(r"`connect\(url, (.*?)\)`", GUIDE)
     assert keywords is not None
     assert {it.strip(" =") for it in keywords[1].split(",")} <= set(inspect.signature(connect).parameters)
@@ -59,6 +64,12 @@ def test_the_guide_names_what_there_is() -> None:
     names = [it for bold in re.findall(r"^- (\*\*.*?:?)(?::|,|$| that)", listed, re.MULTILINE) for it in words(bold)]
     assert names
     assert [it for it in names if not hasattr(wire_events, it) and not hasattr(sdk_events, it)] == []
+
+
+def test_the_packages_example_is_short() -> None:
+    """What a program needs to be in a room fits into twelve lines; tests/e2e/test_wheel.py runs it."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)
+    assert 0 < sum(bool(it.strip()) for it in example.splitlines()) <= 12
 
 
 def words(text: str) -> list[str]:

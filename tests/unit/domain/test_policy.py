@@ -107,6 +107,11 @@ def test_every_cell(action: Action) -> None:
             assert _holds(needed, standing), cell
 
 
+def test_who_may_delete_what_others_said_may_read_the_audit() -> None:
+    """And nobody else: by that the page knows whether to offer it."""
+    assert LEAST["delete_any_message"] == LEAST["read_audit"]
+
+
 def test_what_is_not_in_the_table_nobody_may() -> None:
     """Not even who may everything."""
     assert not may("become_admin", "admin")  # type: ignore[arg-type]

@@ -20,11 +20,14 @@ CLIENT = (
     "connection",
     "errors",
     "events",
+    "feeds",
     "following",
+    "handshake",
     "messages",
     "outbox",
     "pages",
     "reading",
+    "room",
     "session",
 )
 DOMAIN = ("errors", "events", "policy", "protocol", "requests")

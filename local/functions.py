@@ -226,7 +226,7 @@ class Function:
         """End all environments, those within an event too."""
         for it in (*self._under_way, *self._withdrawn):
             it.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._under_way, *self._withdrawn, return_exceptions=True)
         await asyncio.gather(*(self._end(it, kill=it.busy) for it in list(self._environments)))
 
     # ---- private

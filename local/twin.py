@@ -33,6 +33,7 @@ from local.census import Census
 from local.cloud import ACCOUNT, ARCHIVE_SERVICES, REGION, Cloud, Queues
 from local.dashboard import Dashboard
 from local.event_source import EventSource
+from local.figures import function_figures, sqs_figures
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
 from local.http_api import HttpApi
@@ -226,29 +227,16 @@ class Twin:
     async def status(self) -> dict[str, Any]:
         """What the twin is doing, ready for JSON: `GET /twin` answers it on both ports."""
         depths = await self.cloud.queue_depths()
-        tallies = [it.tally for it in self.sources.values()]
-        # SQS counts no sends: what was sent was deleted or is still there.
-        left = sum(it.visible + it.in_flight + it.delayed + it.dead for it in depths.values())
         calls: Counter[str] = Counter()
         for it in self.functions.values():
             calls += it.tally.calls
         return {
             **self.endpoints(),
-            "functions": {name: _function_status(it) for name, it in self.functions.items()},
+            "functions": {name: function_figures(it) for name, it in self.functions.items()},
             "posts": asdict(self.gateway.posts),
             "gateway": {**asdict(self.gateway.tally), "open": self.gateway.open_connections},
             "queues": {lane: {**asdict(it), "oldest_s": self._oldest(lane)} for lane, it in depths.items()},
-            "sqs": {
-                "sent": left + sum(it.deleted for it in tallies),
-                "received": sum(it.messages for it in tallies),
-                "deleted": sum(it.deleted for it in tallies),
-                "dead": sum(it.dead for it in depths.values()),
-                "receives": sum(it.receives for it in tallies),
-                "empty_receives": sum(it.empty_receives for it in tallies),
-                "deletes": sum(it.deletes for it in tallies),
-                "batches": sum(it.batches for it in tallies),
-                "failed_batches": sum(it.failed_batches for it in tallies),
-            },
+            "sqs": sqs_figures(depths.values(), [it.tally for it in self.sources.values()]),
             "calls": dict(calls),
             "units": sum_units(it.tally.units for it in self.functions.values()),
             "settings": {
@@ -402,16 +390,3 @@ class Twin:
 
     async def _stop_sources(self) -> None:
         await asyncio.gather(*(it.stop() for it in self.sources.values()))
-
-
-def _function_status(function: Function) -> dict[str, Any]:
-    tally = function.tally
-    return {
-        "pids": list(function.pids),
-        "busy": [pid for pid, busy in function.pids.items() if busy],
-        "invocations": tally.invocations,
-        "errors": tally.errors,
-        "timeouts": tally.timeouts,
-        "crashes": tally.crashes,
-        "billed_ms": tally.billed_ms,
-    }

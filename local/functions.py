@@ -26,6 +26,7 @@ import msgspec
 from local.cloud import ACCOUNT, CREDENTIALS, REGION
 from local.nursery import Nursery
 from local.processes import Child
+from local.slots import Slots
 
 __all__ = [
     "Function",
@@ -115,9 +116,7 @@ class Function:
         self._environ = environ
         self._timeout = timeout
         self._log = log
-        self._slots = asyncio.Semaphore(max_concurrency)
-        self._withdrawn: list[asyncio.Task[bool]] = []
-        """What takes slots out of use, or has, since `resize` lowered their number."""
+        self._slots = Slots(max_concurrency)
         self._changing = asyncio.Lock()
         self._code = code
         self._niceness = niceness
@@ -199,11 +198,7 @@ class Function:
 
     async def resize(self, max_concurrency: int) -> None:
         """Have so many environments at most: fewer as events under way end."""
-        for _ in range(max_concurrency - self.max_concurrency):
-            if not (self._withdrawn and self._withdrawn.pop().cancel()):
-                self._slots.release()
-        for _ in range(self.max_concurrency - max_concurrency):
-            self._withdrawn.append(asyncio.create_task(self._slots.acquire()))
+        await self._slots.change(max_concurrency - self.max_concurrency)
         self.max_concurrency = max_concurrency
         surplus = min(len(self._idle), max(0, self._up - max_concurrency))
         ending = [self._idle.pop() for _ in range(surplus)]
@@ -224,9 +219,9 @@ class Function:
 
     async def stop(self) -> None:
         """End all environments, those within an event too."""
-        for it in (*self._under_way, *self._withdrawn):
+        for it in self._under_way:
             it.cancel()
-        await asyncio.gather(*self._under_way, *self._withdrawn, return_exceptions=True)
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await asyncio.gather(*(self._end(it, kill=it.busy) for it in list(self._environments)))
 
     # ---- private
@@ -275,8 +270,8 @@ class Function:
 
     @property
     def _up(self) -> int:
-        """Environments of the present release."""
-        return sum(it.release == self._release for it in self._environments)
+        """Environments of the present release that are to stay."""
+        return sum(it.release == self._release and not it.ending for it in self._environments)
 
     async def _keep(self, environment: _Environment) -> None:
         if environment.release == self._release and self._up <= self.max_concurrency:
@@ -357,6 +352,7 @@ class _Environment:
 
     def __init__(self, child: Child, release: int) -> None:
         self.busy = False
+        self.ending = False
         self.release = release
         self._child = child
 
@@ -387,6 +383,7 @@ class _Environment:
         self._child.kill()
 
     async def end(self, *, kill: bool) -> None:
+        self.ending = True
         if kill:
             self._child.kill()
         await self._child.end(STOP_SECONDS)

@@ -17,7 +17,8 @@ from local.functions import Tally
 from local.gateway import Gateway
 from local.knobs import turned
 from tests.unit.local.gateway_stage import GatewayStage, closed
-from tests.unit.local.processes import until
+from tests.unit.local.processes import ROOT, until
+from tests.unit.test_docs import rows
 
 USUAL = (10_000.0, 5_000.0)
 
@@ -339,6 +340,18 @@ async def test_posts_are_measured_while_somebody_watches(desk: Desk) -> None:
         return desk.gateway.on_post is None
 
     await until(turned_away)
+
+
+async def test_each_figure_is_described(desk: Desk) -> None:
+    """Those of a lane, too, and every thing that may be done."""
+    text = (ROOT / "docs/dashboard.md").read_text()
+    documented = rows("What it shows", text)
+    async with desk.watch() as live:
+        told = await state(live)
+    assert set(told) == set(documented)
+    for name in told["lanes"]["bulk"]:
+        assert f"`{name}`" in documented["lanes"][0]
+    assert {it.partition("`")[0] for it in rows("Trouble", text)} == {"kill", "drop", "throttle", "clients"}
 
 
 async def test_two_may_watch(desk: Desk) -> None:

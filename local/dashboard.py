@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 from aiohttp import web
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Meta, Struct
 
 from adapters.runtime import SystemClock
@@ -31,6 +32,7 @@ from domain.errors import BadSetting
 from domain.lanes import Lane
 from domain.ports import Clock
 from local.census import Census
+from local.functions import InvocationFailed
 from local.knobs import knobs_of
 from local.live import Live, Watched
 from local.page import answer as page
@@ -117,6 +119,8 @@ class Dashboard:
             return web.json_response({"message": str(error)}, status=error.status)
         except BadSetting as error:
             return web.json_response({"message": str(error)}, status=400)
+        except (InvocationFailed, BotoCoreError, ClientError) as error:
+            return web.json_response({"message": f"the twin could not do it, try again: {error}"}, status=503)
 
     # ---- private
 
@@ -245,4 +249,4 @@ async def _read(request: web.BaseRequest, kind: type[_Body]) -> _Body:
 
 
 def _json(content: Any) -> web.Response:
-    return web.json_response(content, headers={"Cache-Control": "no-store"})
+    return web.json_response(content, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -30,12 +29,10 @@ HAPPENINGS = 30
 """The newest that are told."""
 BUSIEST = 10
 """Rooms that are told by name."""
-DEPTH_SECONDS = 0.25
+DEPTH_SECONDS = 0.5
 """Between two questions to the queues."""
 ROOMS_SECONDS = 2.0
 """Between two questions to the tables."""
-
-_log = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
@@ -76,8 +73,8 @@ class Live:
         if self._watchers == 1:
             self._begin()
             self._twin.gateway.on_post = lambda frame: self._meter.post(frame, self._clock.now())
-            await self._ask_queues()
-            self._asking = [asyncio.create_task(it) for it in (self._keep_asking_queues(), self._keep_asking_rooms())]
+            # Apart from the watchers: an emulator that is slow must not keep them waiting.
+            self._asking = [asyncio.create_task(it) for it in (self._ask_queues(), self._ask_rooms())]
         try:
             while not self._stopped:
                 yield self.snapshot()
@@ -98,7 +95,10 @@ class Live:
         twin, gateway, now = self._twin, self._twin.gateway, self._clock.now()
         counts = self._meter.last(now)
         posts = self._posts.read(asdict(gateway.posts), now)
-        self._busiest = [it for it, _ in counts.rooms.most_common(BUSIEST) if "#" not in it]
+        rooms = Counter(
+            {it: count for it, count in counts.rooms.items() if "#" not in it}
+        )  # inboxes are nobody's to see
+        self._busiest = [it for it, _ in rooms.most_common(BUSIEST)]
         rate, burst = gateway.account
         return {
             "at": now,
@@ -163,16 +163,13 @@ class Live:
             if died:
                 self.happened("crash", f"{name}: {'a worker' if died == 1 else f'{died} workers'} died within a batch")
 
-    async def _keep_asking_queues(self) -> None:
-        while True:
-            await self._clock.sleep(DEPTH_SECONDS)
-            await self._ask_queues()
-
     async def _ask_queues(self) -> None:
-        with suppress(BotoCoreError, ClientError):  # an emulator that is away for a moment: the last answer stands
-            self._depths = await self._twin.cloud.queue_depths()
+        while True:
+            with suppress(BotoCoreError, ClientError):  # an emulator that is away for a moment: the last answer stands
+                self._depths = await self._twin.cloud.queue_depths()
+            await self._clock.sleep(DEPTH_SECONDS)
 
-    async def _keep_asking_rooms(self) -> None:
+    async def _ask_rooms(self) -> None:
         while True:
             with suppress(BotoCoreError, ClientError):
                 self._rooms = await self._census.rooms()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Visitors:
         self._log = log
         self._child: Child | None = None
         self._count = 0
+        self._turn = asyncio.Lock()
 
     @property
     def count(self) -> int:
@@ -34,17 +36,24 @@ class Visitors:
 
     async def add(self, url: str, count: int, *, rooms: int, rate: float) -> int:
         """Have so many more come to rooms of their own, and say so much a second in all; how many there are then."""
-        if not self.count:
-            await self.send_away()
-            self._child = await Child.start(sys.executable, "-P", "-m", MODULE, url, environ={}, log=self._log)
-        if self._child is not None:
-            line = msgspec.json.encode({"clients": count, "rooms": rooms, "rate": rate})
-            self._child.writer.write(line + b"\n")
-        self._count += count
-        return self._count
+        async with self._turn:
+            child = self._child
+            if child is None or not child.alive:
+                await self._end()
+                child = await Child.start(sys.executable, "-P", "-m", MODULE, url, environ={}, log=self._log)
+                self._child = child
+            child.writer.write(msgspec.json.encode({"clients": count, "rooms": rooms, "rate": rate}) + b"\n")
+            self._count += count
+            return self._count
 
     async def send_away(self) -> None:
         """Have them close their sockets, and the process end."""
+        async with self._turn:
+            await self._end()
+
+    # ---- private
+
+    async def _end(self) -> None:
         child, self._child, self._count = self._child, None, 0
         if child is not None:
             await child.end(STOP_SECONDS)

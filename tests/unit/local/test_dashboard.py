@@ -13,7 +13,7 @@ from domain.lanes import LANES, Lane
 from local.cloud import Depth
 from local.dashboard import Dashboard
 from local.event_source import SourceTally
-from local.functions import Tally
+from local.functions import FunctionError, Tally
 from local.gateway import Gateway
 from local.knobs import turned
 from tests.unit.local.gateway_stage import GatewayStage, closed
@@ -83,6 +83,7 @@ class Desk:
         self.sources = {it: FakeSource() for it in LANES}
         self.cloud = FakeCloud()
         self.visitors = FakeVisitors()
+        self.broken: FunctionError | None = None
         self.stage = GatewayStage(dashboard=self._answer)
         self.dashboard = Dashboard(
             cast("Any", self),
@@ -128,6 +129,8 @@ class Desk:
 
     async def _retune(self, name: str, changes: Mapping[str, Any]) -> Lane:
         lane = turned(self.lanes[name], changes)
+        if self.broken is not None:
+            raise self.broken
         self.lanes = {**self.lanes, name: lane}
         return lane
 
@@ -300,6 +303,13 @@ async def test_a_knob_is_turned(desk: Desk) -> None:
     knobs = json.loads((await desk.get("/dashboard/knobs"))[1])["lanes"]
     assert set(knobs) == set(LANES)
     assert set(knobs["bulk"][0]) == {"name", "min", "max", "usual", "step", "unit", "says"}
+
+
+async def test_what_the_twin_could_not_do_is_said(desk: Desk) -> None:
+    """As where an environment with the new settings does not start."""
+    desk.broken = FunctionError("ImportError", "no such module")
+    status, answer = await desk.post("/dashboard/lanes/bulk", {"post_rate": 100})
+    assert (status, "no such module" in answer["message"]) == (503, True)
 
 
 # ---- the figures

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from domain.errors import BadSetting
 
-__all__ = ["LANES", "Lane", "check_lane", "override_lanes"]
+__all__ = ["LANES", "LIMITS", "Lane", "check_lane", "override_lanes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ LANES: Mapping[str, Lane] = {
     )
 }
 
-_LIMITS: Mapping[str, tuple[float, float]] = {
+LIMITS: Mapping[str, tuple[float, float]] = {
     "batch_size": (1, 10_000),
     "window": (0, 300),
     "max_concurrency": (1, 1_000),
@@ -80,6 +80,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "retention": (60, 1_209_600),
     "dead_retention": (60, 1_209_600),
 }
+"""Setting → the least and the most that it may be, whatever the others are."""
 
 
 def override_lanes(lanes: Mapping[str, Lane], settings: Iterable[str]) -> dict[str, Lane]:
@@ -94,8 +95,8 @@ def override_lanes(lanes: Mapping[str, Lane], settings: Iterable[str]) -> dict[s
             )
         if name not in result:
             raise BadSetting(f"lane setting '{setting}': there is no lane '{name}'; the lanes are {', '.join(result)}")
-        if field not in _LIMITS:
-            raise BadSetting(f"lane setting '{setting}': a lane has no '{field}'; it has {', '.join(_LIMITS)}")
+        if field not in LIMITS:
+            raise BadSetting(f"lane setting '{setting}': a lane has no '{field}'; it has {', '.join(LIMITS)}")
         whole = next(it.type for it in fields(Lane) if it.name == field) == "int"
         try:
             value = int(text) if whole else float(text)
@@ -110,7 +111,7 @@ def override_lanes(lanes: Mapping[str, Lane], settings: Iterable[str]) -> dict[s
 
 def check_lane(lane: Lane) -> None:
     """Raises `BadSetting` where the lane's settings are out of bounds or contradict one another."""
-    for field, (low, high) in _LIMITS.items():
+    for field, (low, high) in LIMITS.items():
         value = getattr(lane, field)
         if not low <= value <= high:
             raise BadSetting(f"lane setting {lane.name}.{field}={value:g}: it must be between {low:g} and {high:g}")

@@ -206,14 +206,17 @@ class Cloud:
         """Make the queues that are missing, and give all of them the attributes that the lanes ask for."""
         queues = Queues()
         for lane in lanes:
-            definition = queue_definition(prefix, lane)
-            dead = await self._create_queue(definition.dead_name, definition.dead_attributes)
-            redrive = {"deadLetterTargetArn": await self._arn(dead), "maxReceiveCount": lane.max_receives}
-            attributes = {**definition.attributes, "RedrivePolicy": json.dumps(redrive)}
-            queues.urls[lane.name] = await self._create_queue(definition.name, attributes)
-            queues.dead[lane.name] = dead
+            queues.urls[lane.name], queues.dead[lane.name] = await self.create_lane(prefix, lane)
         self._queues = queues
         return queues
+
+    async def create_lane(self, prefix: str, lane: Lane) -> tuple[str, str]:
+        """The same for one lane: the URLs of its queue and of its dead-letter queue."""
+        definition = queue_definition(prefix, lane)
+        dead = await self._create_queue(definition.dead_name, definition.dead_attributes)
+        redrive = {"deadLetterTargetArn": await self._arn(dead), "maxReceiveCount": lane.max_receives}
+        attributes = {**definition.attributes, "RedrivePolicy": json.dumps(redrive)}
+        return await self._create_queue(definition.name, attributes), dead
 
     async def create_topic(self, prefix: str) -> str:
         """Make the topic of notices if it is missing; its ARN."""

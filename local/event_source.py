@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -92,11 +92,21 @@ class EventSource:
         """Groups for them."""
         self._busy_until = 0.0
         self._pollers: set[asyncio.Task[None]] = set()
+        self._wanted = 0
+        """How many of them there are to be."""
         self._stopping = False
 
     def start(self) -> None:
         """Begin to poll: a poller for each environment that the function may have."""
-        self._pollers = {asyncio.create_task(self._poll()) for _ in range(self._function.max_concurrency)}
+        self._have_pollers(self._function.max_concurrency)
+
+    def change(self, lane: Lane) -> None:
+        """Give it other settings, from the next receive on: batches under way end as they began.
+
+        Pollers that are too many end, each once it has no batch in hand. The function is the caller's to resize.
+        """
+        self._lane = lane
+        self._have_pollers(lane.max_concurrency)
 
     async def stop(self, grace: float = 2.0) -> None:
         """Receive no more, and wait at most `grace` seconds for the receive and the batches under way.
@@ -123,8 +133,19 @@ class EventSource:
 
     # ---- private
 
+    def _have_pollers(self, count: int) -> None:
+        self._wanted = count
+        self._pollers |= {asyncio.create_task(self._poll()) for _ in range(count - len(self._pollers))}
+
+    @property
+    def _too_many(self) -> bool:
+        return len(self._pollers) > self._wanted
+
     async def _poll(self) -> None:
         while not self._stopping:
+            if self._too_many:
+                self._pollers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+                return
             try:
                 async with self._function.free_environment() as invoke:
                     batch = await self._receive()
@@ -142,7 +163,7 @@ class EventSource:
             self._waiting -= 1
             if self._ready:
                 return self._ready.popleft()
-            if self._stopping:
+            if self._stopping or self._too_many:
                 return []
             busy = asyncio.get_running_loop().time() < self._busy_until
             batch = await self._call(self._lane.batch_size, 0 if busy else IDLE_WAIT_SECONDS)

@@ -15,7 +15,7 @@ import os
 import sys
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ import msgspec
 from local.cloud import ACCOUNT, CREDENTIALS, REGION
 from local.nursery import Nursery
 from local.processes import Child
+from local.slots import Slots
 
 __all__ = [
     "Function",
@@ -115,12 +116,13 @@ class Function:
         self._environ = environ
         self._timeout = timeout
         self._log = log
-        self._slots = asyncio.Semaphore(max_concurrency)
+        self._slots = Slots(max_concurrency)
+        self._changing = asyncio.Lock()
         self._code = code
         self._niceness = niceness
         self._nursery = nursery
         self._release = 0
-        """How often the code was replaced."""
+        """How often the environments were replaced."""
         self._environments: set[_Environment] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
         self._idle: list[_Environment] = []
@@ -166,9 +168,49 @@ class Function:
         Events under way finish in their old environments, which then end; idle ones end now.
         """
         self._code = code
-        self._release += 1
-        idle, self._idle = self._idle, []
-        await asyncio.gather(*(self._end(it, kill=False) for it in idle))
+        await self._replace_environments(())
+
+    def tell(self, environ: Mapping[str, str]) -> None:
+        """Give it other variables: an environment that starts from now on has them, those that are up keep theirs."""
+        self._environ = environ
+
+    async def configure(self, environ: Mapping[str, str], *, timeout: float) -> None:
+        """Give it other variables and another timeout, as UpdateFunctionConfiguration does, without a pause: as many
+        environments as are up start anew, and take the place of the old ones once they are ready.
+
+        Events under way finish in their old environments. Raises `FunctionError` where a new one does not start; then
+        all is as it was.
+        """
+        async with self._changing:
+            before = self._environ, self._timeout
+            self._environ, self._timeout = environ, timeout
+            count = min(self._up, self.max_concurrency)
+            started = await asyncio.gather(
+                *(self._start(self._release + 1) for _ in range(count)), return_exceptions=True
+            )
+            fresh = [it for it in started if isinstance(it, _Environment)]
+            for failure in started:
+                if isinstance(failure, BaseException):
+                    self._environ, self._timeout = before
+                    await asyncio.gather(*(self._end(it) for it in fresh))
+                    raise failure
+            await self._replace_environments(fresh)
+
+    async def resize(self, max_concurrency: int) -> None:
+        """Have so many environments at most: fewer as events under way end."""
+        await self._slots.change(max_concurrency - self.max_concurrency)
+        self.max_concurrency = max_concurrency
+        surplus = min(len(self._idle), max(0, self._up - max_concurrency))
+        ending = [self._idle.pop() for _ in range(surplus)]
+        await asyncio.gather(*(self._end(it, kill=False) for it in ending))
+
+    def kill_one(self) -> int | None:
+        """kill -9 of an environment, of one that is within an event rather: its process id; None where none is up."""
+        chosen = max((it for it in self._environments if it.alive), key=lambda it: it.busy, default=None)
+        if chosen is None:
+            return None
+        chosen.kill()
+        return chosen.pid
 
     @property
     def pids(self) -> dict[int, bool]:
@@ -226,14 +268,26 @@ class Function:
             await self._end(environment)
         return None
 
+    @property
+    def _up(self) -> int:
+        """Environments of the present release that are to stay."""
+        return sum(it.release == self._release and not it.ending for it in self._environments)
+
     async def _keep(self, environment: _Environment) -> None:
-        if environment.release == self._release:
+        if environment.release == self._release and self._up <= self.max_concurrency:
             self._idle.append(environment)
         else:
             await self._end(environment, kill=False)
 
-    async def _start(self) -> _Environment:
-        release, environ = self._release, self._variables()
+    async def _replace_environments(self, fresh: Iterable[_Environment]) -> None:
+        """Events get `fresh` ones from now on, or such as start for them."""
+        self._release += 1
+        idle, self._idle = self._idle, list(fresh)
+        await asyncio.gather(*(self._end(it, kill=False) for it in idle))
+
+    async def _start(self, release: int | None = None) -> _Environment:
+        """`release`: for which it is, if not for the present one."""
+        release, environ = self._release if release is None else release, self._variables()
         environment = _Environment(await self._start_process(environ), release)
         if self._niceness:
             os.setpriority(os.PRIO_PROCESS, environment.pid, self._niceness)
@@ -298,6 +352,7 @@ class _Environment:
 
     def __init__(self, child: Child, release: int) -> None:
         self.busy = False
+        self.ending = False
         self.release = release
         self._child = child
 
@@ -324,7 +379,11 @@ class _Environment:
         answer: dict[str, Any] = json.loads(await self._child.reader.readexactly(int.from_bytes(header)))
         return answer
 
+    def kill(self) -> None:
+        self._child.kill()
+
     async def end(self, *, kill: bool) -> None:
+        self.ending = True
         if kill:
             self._child.kill()
         await self._child.end(STOP_SECONDS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -30,7 +31,7 @@ from local.api_events import Upgrade, connection_context, disconnect_event, mess
 from local.functions import InvocationFailed, Invoke
 from local.handshake import INTEGRATION_SECONDS, Integration, IntegrationTimeout, Refusal, admit, failure, invoke
 from local.http_api import HttpApi
-from local.management import Management, PostTally
+from local.management import Answer, Management, PostTally
 from local.sockets import (
     FRAME_LIMIT,
     MESSAGE_LIMIT,
@@ -113,17 +114,20 @@ class Gateway:
         status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
         functions: Mapping[str, Invoke] | None = None,
         http_api: HttpApi | None = None,
+        dashboard: Answer | None = None,
         auth: str = "demo",
     ) -> None:
         """`ws` and `http` come from `listen`, and are closed by `stop`.
 
         `integration_timeout`: seconds for a function to answer, a stage's setting between 0.05 and 29.
         `post_latency` gives the seconds that the next post takes; `status` what `GET /twin` answers; `functions` those
-        that may be invoked over HTTP, by name; `http_api` what is beside it on its port; `auth` how the authorizer
-        knows users, which the page is told.
+        that may be invoked over HTTP, by name; `http_api` and `dashboard` what is beside it on its port; `auth` how the
+        authorizer knows users, which the page is told.
         """
         self.lose_disconnects = lose_disconnects
         """Whether `$disconnect` never comes; may be changed at any time."""
+        self.on_post: Callable[[bytes], None] | None = None
+        """Is told each post that was handed to a socket; may be changed at any time."""
         self.tally = GatewayTally()
         self._authorizer = authorizer
         self._connect = connect
@@ -143,6 +147,7 @@ class Gateway:
             post_latency=post_latency,
             functions=functions,
             http_api=http_api,
+            dashboard=dashboard,
             auth=auth,
         )
         self._connections: dict[str, GatewayConnection] = {}
@@ -166,6 +171,18 @@ class Gateway:
     def throttle(self, rate: float, burst: float) -> None:
         """From now on the account has this rate, and a full bucket."""
         self._bucket = TokenBucket(rate, burst, self._clock)
+
+    @property
+    def account(self) -> tuple[float, float]:
+        """Its rate, and its bucket."""
+        return self._bucket.rate, self._bucket.burst
+
+    def drop(self, count: int) -> int:
+        """Cut so many connections, any, without a close frame, as a network that is lost does; how many there were."""
+        chosen = random.sample(list(self._connections.values()), min(count, len(self._connections)))
+        for it in chosen:
+            it.socket.transport.abort()
+        return len(chosen)
 
     async def start(self) -> None:
         """Serve both ports."""
@@ -232,6 +249,8 @@ class Gateway:
         if connection.is_full:
             return 429
         self._send(connection, message)
+        if self.on_post is not None:
+            self.on_post(message)
         return 200
 
     def describe(self, connection_id: str) -> dict[str, Any] | None:

@@ -1,5 +1,5 @@
-"""What the twin has on its HTTP port: API Gateway's `@connections` and HTTP API, Lambda's Invoke, and the page. AWS's
-signatures are asked for but not verified."""
+"""What the twin has on its HTTP port: API Gateway's `@connections` and HTTP API, Lambda's Invoke, the page and the
+dashboard. AWS's signatures are asked for but not verified."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from local.functions import FunctionError, InvocationFailed, Invoke
 from local.http_api import HOOKS, HttpApi
 from local.page import answer
 
-__all__ = ["PAYLOAD_LIMIT", "Management", "PostTally", "Sockets"]
+__all__ = ["PAYLOAD_LIMIT", "Answer", "Management", "PostTally", "Sockets"]
 
 PAYLOAD_LIMIT = 128 * 1024
 """Bytes in one post."""
+DASHBOARD = "/dashboard"
+"""What begins so is the dashboard's."""
+
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Sockets(Protocol):
@@ -66,10 +70,12 @@ class Management:
         post_latency: Callable[[], float] | None = None,
         functions: Mapping[str, Invoke] | None = None,
         http_api: HttpApi | None = None,
+        dashboard: Answer | None = None,
         auth: str = "demo",
     ) -> None:
         """`post_latency`: seconds that the next post takes before it is answered. `functions`: name → what may be
-        invoked. `http_api`: what answers where hooks are. `auth`: how users are known, which the page is told."""
+        invoked. `http_api`: what answers where hooks are. `dashboard`: likewise. `auth`: how users are known, which the
+        page is told."""
         self.posts = PostTally()
         self._prefix = f"/{stage}/@connections/"
         self._sockets = sockets
@@ -78,6 +84,7 @@ class Management:
         self._post_latency = post_latency
         self._functions = functions or {}
         self._http_api = http_api
+        self._dashboard = dashboard
         self._auth = auth
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -93,6 +100,8 @@ class Management:
             return await self._invoke(invocation[1], request)
         if self._http_api is not None and path.startswith(HOOKS):
             return await self._http_api.answer(request, allowed=self._sockets.allow())
+        if self._dashboard is not None and path.startswith(DASHBOARD):
+            return await self._dashboard(request)
         return await self._show(path) if request.method == "GET" else _error(403)
 
     async def _show(self, path: str) -> web.Response:

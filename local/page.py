@@ -1,4 +1,4 @@
-"""The page in the browser: the files that `make page` builds of web/, and what they may do there."""
+"""The page in the browser, and the dashboard: the files that `make page` builds of web/, and what they may do there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ FILES: Mapping[str, tuple[str, str]] = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
+    "/dashboard": ("dashboard.html", "text/html"),
+    "/dashboard.js": ("dashboard.js", "text/javascript"),
+    "/dashboard.css": ("dashboard.css", "text/css"),
 }
 """Path → the file, and its type."""
 
 
 def answer(path: str, ws_url: str, built: Path = BUILT, *, auth: str = "demo") -> web.Response | None:
     """What a GET of the path is answered with; None where the page has nothing to do with it. Where the page was not
-    built, since Node is missing, `/` is a plain one that says so. `ws_url`: where the service is; `auth`: how it knows
+    built, since Node is missing, it is a plain one that says so. `ws_url`: where the service is; `auth`: how it knows
     its users."""
     headers = {
         "Content-Security-Policy": _policy(ws_url),
@@ -38,9 +41,9 @@ def answer(path: str, ws_url: str, built: Path = BUILT, *, auth: str = "demo") -
     try:
         text = (built / name).read_text()
     except FileNotFoundError:
-        if path != "/":
+        if path not in _PLAIN:
             return None
-        text = _PLAIN.format(url=html.escape(ws_url))
+        text = _PLAIN[path].format(url=html.escape(ws_url))
     return web.Response(text=text, content_type=kind, charset="utf-8", headers=headers)
 
 
@@ -61,7 +64,7 @@ def _policy(ws_url: str) -> str:
     return "; ".join(f"{name} {sources}" for name, sources in allowed.items())
 
 
-_PLAIN = """<!doctype html>
+_PLAIN_PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>roomcast</title>
@@ -71,3 +74,14 @@ _PLAIN = """<!doctype html>
 <p>What the twin is doing: <a href="/twin">/twin</a>.</p>
 </html>
 """
+_PLAIN_DASHBOARD = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>roomcast: dashboard</title>
+<h1>Dashboard</h1>
+<p>The dashboard was not built: it asks for Node 20 or newer, with npm, and <code>make page</code>.</p>
+<p>What the twin is doing: <a href="/twin">/twin</a>, and twice a second <a href="/dashboard/live">/dashboard/live</a>.
+Sockets are at <code>{url}</code>.</p>
+</html>
+"""
+_PLAIN = {"/": _PLAIN_PAGE, "/dashboard": _PLAIN_DASHBOARD}

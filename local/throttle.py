@@ -11,8 +11,8 @@ class TokenBucket:
     """`burst` requests at once, `rate` a second in the long run."""
 
     def __init__(self, rate: float, burst: float, clock: Clock) -> None:
-        self._rate = rate
-        self._burst = burst
+        self.rate = rate
+        self.burst = burst
         self._clock = clock
         self._tokens = burst
         self._filled_at = clock.monotonic()
@@ -20,7 +20,7 @@ class TokenBucket:
     def take(self) -> bool:
         """Take a token; False if there is none."""
         now = self._clock.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now
         if self._tokens < 1:
             return False

@@ -3,7 +3,8 @@
 sockets ── Gateway ── authorizer, connect, disconnect, message, publish, incoming (environments)
               ▲                          │ DynamoDB, SQS
 @connections, │                        Cloud
-Invoke, hooks │
+Invoke, hooks,│
+dashboard     │
               ├── a function per lane ◄── EventSource
               ├── tick ◄── Schedule, once a minute
               └── archive ◄── StreamSource, on demand
@@ -28,16 +29,21 @@ from adapters.settings import Settings
 from domain.lanes import LANES, Lane, check_lane
 from domain.rates import RATES, Rate
 from local.access import Access
+from local.census import Census
 from local.cloud import ACCOUNT, ARCHIVE_SERVICES, REGION, Cloud, Queues
+from local.dashboard import Dashboard
 from local.event_source import EventSource
+from local.figures import function_figures, sqs_figures
 from local.functions import Function
 from local.gateway import BURST, RATE, Gateway, listen
 from local.http_api import HttpApi
 from local.nursery import Nursery
+from local.retuning import Retuning
 from local.schedule import Schedule
 from local.stream_source import StreamSource, StreamTally
 from local.units import sum_units
 from local.user_pool import UserPool, open_user_pool
+from local.visitors import Visitors
 
 __all__ = ["Twin"]
 
@@ -125,10 +131,10 @@ class Twin:
         functions find modules in the project's folder, as `hooks/`. `archive`: whether what is said is archived, in
         batches that are gathered for `archive_window` seconds.
         """
-        self.lanes = {
+        self._lanes = {
             name: lane if workers is None else replace(lane, max_concurrency=workers) for name, lane in lanes.items()
         }
-        for lane in self.lanes.values():
+        for lane in self._lanes.values():
             check_lane(lane)
         self.functions: dict[str, Function] = {}
         self.sources: dict[str, EventSource] = {}
@@ -157,6 +163,7 @@ class Twin:
         self._archive_window = archive_window
         self._queues = Queues()
         self._topic = ""
+        self._retuning: Retuning | None = None
         self._stream: StreamSource | None = None
         self._nursery: Nursery | None = None
         self._started = AsyncExitStack()
@@ -208,6 +215,11 @@ class Twin:
         }
 
     @property
+    def lanes(self) -> Mapping[str, Lane]:
+        """The lanes' settings as they are now."""
+        return self._retuning.lanes if self._retuning else self._lanes
+
+    @property
     def archiving(self) -> StreamTally | None:
         """What was handed to the archive; None where there is none."""
         return self._stream.tally if self._stream else None
@@ -215,36 +227,23 @@ class Twin:
     async def status(self) -> dict[str, Any]:
         """What the twin is doing, ready for JSON: `GET /twin` answers it on both ports."""
         depths = await self.cloud.queue_depths()
-        tallies = [it.tally for it in self.sources.values()]
-        # SQS counts no sends: what was sent was deleted or is still there.
-        left = sum(it.visible + it.in_flight + it.delayed + it.dead for it in depths.values())
         calls: Counter[str] = Counter()
         for it in self.functions.values():
             calls += it.tally.calls
         return {
             **self.endpoints(),
-            "functions": {name: _function_status(it) for name, it in self.functions.items()},
+            "functions": {name: function_figures(it) for name, it in self.functions.items()},
             "posts": asdict(self.gateway.posts),
             "gateway": {**asdict(self.gateway.tally), "open": self.gateway.open_connections},
             "queues": {lane: {**asdict(it), "oldest_s": self._oldest(lane)} for lane, it in depths.items()},
-            "sqs": {
-                "sent": left + sum(it.deleted for it in tallies),
-                "received": sum(it.messages for it in tallies),
-                "deleted": sum(it.deleted for it in tallies),
-                "dead": sum(it.dead for it in depths.values()),
-                "receives": sum(it.receives for it in tallies),
-                "empty_receives": sum(it.empty_receives for it in tallies),
-                "deletes": sum(it.deletes for it in tallies),
-                "batches": sum(it.batches for it in tallies),
-                "failed_batches": sum(it.failed_batches for it in tallies),
-            },
+            "sqs": sqs_figures(depths.values(), [it.tally for it in self.sources.values()]),
             "calls": dict(calls),
             "units": sum_units(it.tally.units for it in self.functions.values()),
             "settings": {
                 "lanes": {name: asdict(it) for name, it in self.lanes.items()},
                 "shard_limit": self._shard_limit,
-                "rate": self._rate,
-                "burst": self._burst,
+                "rate": self.gateway.account[0],
+                "burst": self.gateway.account[1],
             },
             "users": {"pool": self._users.pool, "client": self._users.client} if self._users else None,
             "queue_urls": {"lanes": self._queues.urls, "dead": self._queues.dead},
@@ -263,7 +262,7 @@ class Twin:
         http = self._started.enter_context(listen(self._port))
         self._started.push_async_callback(self.cloud.stop)
         await self.cloud.start()
-        queues = self._queues = await self.cloud.create_queues(PREFIX, self.lanes.values())
+        queues = self._queues = await self.cloud.create_queues(PREFIX, self._lanes.values())
         self._topic = await self.cloud.create_topic(PREFIX)
         settings = Settings(
             tables=await self.cloud.create_tables(PREFIX),
@@ -274,7 +273,7 @@ class Twin:
             **await self._identity_settings(),
             shard_limit=self._shard_limit,
             trace=True,
-            lanes=self.lanes,
+            lanes=self._lanes,
             rates=self._rates,
             review=self._review,
             review_words=self._review_words,
@@ -283,7 +282,7 @@ class Twin:
             bucket=self._bucket,
             hook_networks=HOOK_NETWORKS,
         )
-        self._make_functions(settings)
+        retuning = self._retuning = self._make_functions(settings)
         self._started.push_async_callback(self._stop_functions)
         if self._bucket:  # before the gateway, so that it ends after it: with nothing more to come
             await self._start_archiving(settings.tables["messages"])
@@ -291,6 +290,14 @@ class Twin:
         for outcome in await asyncio.gather(*warm, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+        dashboard = Dashboard(
+            self,
+            retuning.change,
+            Census(self.cloud, dict(settings.tables)),
+            Visitors(self._state / "logs" / "visitors.log"),
+            usual=(self._rate, self._burst),
+            auth=self._access.auth,
+        )
         self.gateway = self._gateway_class(
             authorizer=self.functions["authorizer"],
             connect=self.functions["connect"],
@@ -306,6 +313,7 @@ class Twin:
             status=self.status,
             functions=dict.fromkeys((PUBLISH, f"{PREFIX}-{PUBLISH}"), self.functions[PUBLISH].invoke),
             http_api=HttpApi(self.functions[INCOMING]),
+            dashboard=dashboard.answer,
             auth=self._access.auth,
         )
         self._started.push_async_callback(self.gateway.stop)
@@ -314,6 +322,7 @@ class Twin:
             self.sources[name] = EventSource(lane, queues.urls[name], self.functions[name], self.cloud.sqs)
             self.sources[name].start()
         self._started.push_async_callback(self._stop_sources)
+        self._started.push_async_callback(dashboard.stop)
         schedule = Schedule(f"{PREFIX}-{TICK}", self.functions[TICK])
         schedule.start()
         self._started.push_async_callback(schedule.stop)
@@ -339,7 +348,7 @@ class Twin:
             return told | {"issuer": users.issuer, "audience": users.client, "jwks_url": users.jwks_url}
         return told | {"issuer": access.issuer, "audience": access.audience}
 
-    def _make_functions(self, settings: Settings) -> None:
+    def _make_functions(self, settings: Settings) -> Retuning:
         logs = self._state / "logs"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
@@ -352,13 +361,13 @@ class Twin:
             "PYTHONPATH": os.pathsep.join([*([behind] if behind else []), str(PROJECT)]),
         }
 
-        def add(
-            name: str, handler: str, settings: Settings, timeout: float, environments: int, niceness: int = 0
-        ) -> None:
+        retuning = Retuning(settings, variables, self.cloud, self.functions, self.sources, prefix=PREFIX)
+
+        def add(name: str, handler: str, timeout: float, environments: int, niceness: int = 0) -> None:
             self.functions[name] = Function(
                 name,
                 handler,
-                settings.as_environment() | variables,
+                retuning.environ(name),
                 timeout=timeout,
                 max_concurrency=environments,
                 log=logs / f"{name}.log",
@@ -368,28 +377,16 @@ class Twin:
             )
 
         for name, environments in API_FUNCTIONS.items():
-            add(name, f"services.{name}:handler", settings, API_TIMEOUT, environments)
-        add(TICK, f"services.{TICK}:handler", settings, TICK_TIMEOUT, 1)
+            add(name, f"services.{name}:handler", API_TIMEOUT, environments)
+        add(TICK, f"services.{TICK}:handler", TICK_TIMEOUT, 1)
         if self._bucket:
-            add(ARCHIVE, ARCHIVE_HANDLER, settings, ARCHIVE_TIMEOUT, 1)
-        for name, lane in self.lanes.items():
-            add(name, WORKER, replace(settings, lane=name), lane.timeout, lane.max_concurrency, NICENESS.get(name, 0))
+            add(ARCHIVE, ARCHIVE_HANDLER, ARCHIVE_TIMEOUT, 1)
+        for name, lane in self._lanes.items():
+            add(name, WORKER, lane.timeout, lane.max_concurrency, NICENESS.get(name, 0))
+        return retuning
 
     async def _stop_functions(self) -> None:
         await asyncio.gather(*(it.stop() for it in self.functions.values()))
 
     async def _stop_sources(self) -> None:
         await asyncio.gather(*(it.stop() for it in self.sources.values()))
-
-
-def _function_status(function: Function) -> dict[str, Any]:
-    tally = function.tally
-    return {
-        "pids": list(function.pids),
-        "busy": [pid for pid, busy in function.pids.items() if busy],
-        "invocations": tally.invocations,
-        "errors": tally.errors,
-        "timeouts": tally.timeouts,
-        "crashes": tally.crashes,
-        "billed_ms": tally.billed_ms,
-    }

@@ -109,6 +109,7 @@ def _announce(twin: Twin, *, as_json: bool) -> None:
     out = Console(highlight=False, soft_wrap=True)
     out.print("[bold]roomcast is up.[/] Ctrl-C stops it.\n")
     out.print(f"  page       [link]{endpoints['page']}[/]")
+    out.print(f"  dashboard  [link]{endpoints['page']}dashboard[/]")
     out.print(f"  WebSocket  {endpoints['ws']}")
     out.print(f"  try        [bold]{_command()} chat --url {endpoints['ws']} --name Ada[/]\n")
 

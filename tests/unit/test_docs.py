@@ -17,6 +17,7 @@ from domain.protocol import ERROR_CODES
 from domain.rates import RATES, Rate
 from domain.requests import REQUESTS
 from infra.settings import STAGES, Stage
+from local.knobs import KNOBS
 from ops import chat
 from ops.main import app
 
@@ -89,6 +90,12 @@ def test_tuning() -> None:
         for lane, cell in zip(LANES.values(), cells, strict=False):
             assert float(cell.removesuffix(" s")) == getattr(lane, setting), (lane.name, setting)
     assert len(documented) == 9
+
+
+def test_knobs() -> None:
+    """Every knob of the dashboard with its unit, and no other."""
+    documented = rows("Knobs", (ROOT / "docs/dashboard.md").read_text())
+    assert {name: cells[0] for name, cells in documented.items()} == {it.name: it.unit for it in KNOBS}
 
 
 def test_deployment_settings() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -119,3 +120,95 @@ async def test_the_oldest_is_what_was_received_and_is_not_done() -> None:
     await source.stop()
     assert source.oldest(now) == pytest.approx(now - 2_000, abs=0.1)
     assert source.oldest(now + 15 + FORGET_SECONDS + 60) is None
+
+
+class Bench:
+    """A function whose batches end when the test says; `queue` gives them one message each."""
+
+    def __init__(self, environments: int, *ids: str) -> None:
+        self.max_concurrency = environments
+        self.queue = FakeQueue(*ids)
+        self.batches: list[list[str]] = []
+        self.ends = asyncio.Event()
+
+    @asynccontextmanager
+    async def free_environment(self) -> AsyncIterator[Invoke]:
+        yield self._invoke
+
+    async def _invoke(self, event: Any) -> None:
+        self.batches.append([it["messageId"] for it in event["Records"]])
+        await self.ends.wait()
+
+
+async def turns(count: int = 20) -> None:
+    """Let everything run that can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+ONE_BY_ONE = Lane("retry", fifo=False, batch_size=1)
+
+
+async def test_more_environments_are_polled_for_at_once() -> None:
+    """While the only one is busy, a change to three has two more batches under way."""
+    bench = Bench(1, "a", "b", "c", "d")
+    source = EventSource(ONE_BY_ONE, "http://host/1/q", bench, cast("Any", bench.queue))
+    source.start()
+    await turns()
+    assert bench.batches == [["a"]]
+    source.change(replace(ONE_BY_ONE, max_concurrency=3))
+    await turns()
+    assert bench.batches == [["a"], ["b"], ["c"]]
+    bench.ends.set()
+    await bench.queue.empty.wait()
+    await source.stop()
+    assert sorted(bench.queue.deleted) == ["a", "b", "c", "d"]
+
+
+async def test_fewer_environments_end_what_they_have_in_hand() -> None:
+    """Three batches are under way when the lane may have one: each ends and is deleted once, and one poller goes on."""
+    bench = Bench(3, *"abcdefg")
+    source = EventSource(ONE_BY_ONE, "http://host/1/q", bench, cast("Any", bench.queue))
+    source.start()
+    await turns()
+    assert sorted(bench.batches) == [["a"], ["b"], ["c"]]
+    source.change(replace(ONE_BY_ONE, max_concurrency=1))
+    first, bench.ends = bench.ends, asyncio.Event()
+    first.set()
+    await turns()
+    assert sorted(bench.queue.deleted) == ["a", "b", "c"]
+    assert bench.batches[3:] == [["d"]]
+    bench.ends.set()
+    await bench.queue.empty.wait()
+    await source.stop()
+    assert [len(it) for it in bench.batches] == [1] * 7
+    assert sorted(bench.queue.deleted) == list("abcdefg")
+
+
+async def test_there_and_back_leaves_as_many_pollers() -> None:
+    """A slider that is dragged to and fro while nothing ends."""
+    bench = Bench(2, *"abcdef")
+    source = EventSource(ONE_BY_ONE, "http://host/1/q", bench, cast("Any", bench.queue))
+    source.start()
+    await turns()
+    for count in (1, 4, 2, 1, 3):
+        source.change(replace(ONE_BY_ONE, max_concurrency=count))
+    await turns()
+    assert len(bench.batches) == 3
+    bench.ends.set()
+    await bench.queue.empty.wait()
+    await source.stop()
+    assert sorted(bench.queue.deleted) == list("abcdef")
+
+
+async def test_the_next_batch_has_the_new_size() -> None:
+    """The one under way keeps what it has."""
+    bench = Bench(1, *"abcde")
+    source = EventSource(ONE_BY_ONE, "http://host/1/q", bench, cast("Any", bench.queue))
+    source.start()
+    await turns()
+    source.change(replace(ONE_BY_ONE, batch_size=3, max_concurrency=1))
+    bench.ends.set()
+    await bench.queue.empty.wait()
+    await source.stop()
+    assert bench.batches == [["a"], ["b", "c", "d"], ["e"]]

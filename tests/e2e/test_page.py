@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -14,16 +13,13 @@ import pytest
 from client.connection import connect
 from domain.requests import CreateRoom
 from local.access import Access
-from local.page import BUILT
 from local.twin import Twin
 from ops.stage import find_twin
 from ops.trial import own_twin
 from ops.user_pool import create_user, sign_in
-from tests.javascript import ROOT, node, passed
+from tests.browser import chromium_path, prepared
+from tests.javascript import node, passed
 
-BROWSER = Path(__file__).parent / "browser"
-TOOLS = ROOT / ".venv/browser/node_modules"
-"""What `make slow` installs where npm is there."""
 PASSWORD = "Correct-horse-7"
 MESSAGES = 2_000
 AUTHORS = 10
@@ -33,21 +29,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What drives a browser. Skips the test where it, the browser or the built page is missing."""
-    if not TOOLS.is_dir() or not (BUILT / "index.html").is_file():
-        pytest.skip("`make slow` has not built the page, or not installed what drives the browser")
-    found = tmp_path / "browser"
-    shutil.copytree(BROWSER, found)
-    (found / "node_modules").symlink_to(TOOLS)
-    return found
+    return prepared(tmp_path / "browser")
 
 
 @pytest.fixture
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("there is no Chromium on the PATH")
-    return found
+    return chromium_path()
 
 
 def test_people_at_the_page(folder: Path, chromium: str) -> None:

@@ -3,5 +3,5 @@ import { render } from "preact";
 import { Page } from "./page.js";
 
 const answer = await fetch("config.json");
-const { ws, auth = "demo" } = (await answer.json()) as { ws: string; auth?: string };
-render(<Page url={ws} byToken={auth !== "demo"} />, document.body);
+const { ws, auth = "demo", dashboard } = (await answer.json()) as { ws: string; auth?: string; dashboard?: string };
+render(<Page url={ws} byToken={auth !== "demo"} dashboard={dashboard} />, document.body);

@@ -6,7 +6,14 @@ import { Restored } from "./restored.js";
 /** Who comes in. */
 export type Who = { name: string } | { token: string };
 
-export function Entrance({ byToken, enter }: { byToken: boolean; enter: (who: Who) => Promise<void> }) {
+interface Door {
+  byToken: boolean;
+  enter: (who: Who) => Promise<void>;
+  /** Where the twin's dashboard is, if there is one. */
+  dashboard: string | undefined;
+}
+
+export function Entrance({ byToken, enter, dashboard }: Door) {
   const [trouble, setTrouble] = useState("");
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
@@ -34,6 +41,11 @@ export function Entrance({ byToken, enter }: { byToken: boolean; enter: (who: Wh
         <button>Enter</button>
       </form>
       <p role="alert">{trouble}</p>
+      {dashboard && (
+        <p>
+          <a href={dashboard}>The dashboard of this twin</a>
+        </p>
+      )}
     </main>
   );
 }

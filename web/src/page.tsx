@@ -2,16 +2,18 @@
 import type { Status } from "roomcast";
 import { useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { Chat, type Room } from "./chat.js";
-import { Entrance } from "./entrance.js";
+import { Entrance, type Who } from "./entrance.js";
 import { Log } from "./log.js";
 
 const STATUSES: Status[] = ["online", "away", "busy"];
 
-export function Page({ url, byToken }: { url: string; byToken: boolean }) {
+/** `dashboard`: where the twin's is; a deployment has none. */
+export function Page({ url, byToken, dashboard }: { url: string; byToken: boolean; dashboard: string | undefined }) {
   const [, changed] = useReducer((count: number, _: void) => count + 1, 0);
   const [chat, setChat] = useState<Chat>();
   if (!chat) {
-    return <Entrance byToken={byToken} enter={async (who) => setChat(await Chat.enter(url, who, () => changed()))} />;
+    const enter = async (who: Who) => setChat(await Chat.enter(url, who, () => changed()));
+    return <Entrance byToken={byToken} enter={enter} dashboard={dashboard} />;
   }
   const shown = chat.thread ?? chat.shown;
   const state = chat.ended ?? (chat.connected ? "Connected" : "Reconnecting …");
@@ -23,6 +25,7 @@ export function Page({ url, byToken }: { url: string; byToken: boolean }) {
           {state}
         </p>
         <p role="alert">{chat.trouble}</p>
+        {dashboard && <a href={dashboard}>Dashboard</a>}
         <p class="me">
           <label for="status">{`${chat.user} is `}</label>
           <select id="status" onChange={(event) => chat.be(event.currentTarget.value as Status)}>

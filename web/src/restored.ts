@@ -22,6 +22,18 @@ function keep(key: string, text: string): void {
   }
 }
 
+/** The rooms in a text; none where it is not ours, as somebody may write there what they like. */
+function roomsOf(text: string): Rooms {
+  try {
+    const { rooms, shown } = JSON.parse(text) as Record<string, unknown>;
+    const ours = Array.isArray(rooms) && rooms.every((it) => typeof it === "string") && typeof shown === "string";
+    if (ours) return { rooms, shown };
+  } catch {
+    // As where nothing is.
+  }
+  return { rooms: [], shown: "" };
+}
+
 export const Restored = {
   get name(): string {
     return kept("name") ?? "";
@@ -30,7 +42,7 @@ export const Restored = {
     keep("name", name);
   },
   get rooms(): Rooms {
-    return JSON.parse(kept("rooms") ?? '{"rooms":[],"shown":""}') as Rooms;
+    return roomsOf(kept("rooms") ?? "");
   },
   set rooms(rooms: Rooms) {
     keep("rooms", JSON.stringify(rooms));

@@ -438,7 +438,7 @@ class Client:
             self.asked[ack.client_id].ack = ack
         judged = self.judged.pop(ack.client_id or "", None)
         if judged is not None:
-            self.service.removed(*judged)
+            self.service.removed(*judged, ack)
 
     def _was_refused(self, error: Error, life: Life | None) -> None:
         said = self.said.get(error.client_id or "")

@@ -12,6 +12,7 @@ from typing import Any
 from adapters.memory import MemoryMarks, MemoryNotices, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
 from domain.errors import Refused, RoomcastError
+from domain.events import Ack
 from domain.lanes import Lane
 from domain.policy import Needs
 from domain.ports import Clock, Connections, Ports
@@ -252,12 +253,14 @@ class Service:
             worker = Worker(self._ports(environment), connections, lane, *memory)
             batch = [read_record(it) for it in received]
             self.note("received", name, *(it.body for it in batch))
+            metered.begins()
             try:
                 lived, worked = await environment.run(worker.work(batch, environment.time_left))
             except Exception as error:
                 self.crashes.append(error)
                 continue
             if not lived:
+                metered.died()
                 memory, metered = (Pace(lane.post_rate), KnownMembers()), self._metered(lane)
                 continue
             self.crashes += [it for it in worked.causes if not isinstance(it, RoomcastError)]
@@ -301,15 +304,17 @@ class Service:
 
     # ---- what moderators were told
 
-    def removed(self, what: str, room: str, user: str) -> None:
+    def removed(self, what: str, room: str, user: str, ack: Ack) -> None:
         """It was acknowledged: of a room that they were in, or of any that they may not come back to, the user's
         connections of now hear no more. Those aside that had left it of themselves: they were not closed, and may still
-        be posted what was on its way."""
+        be posted what was on its way. And those that came after a kick of which this is a late word: it keeps nobody
+        out."""
         self.note("removed by ack", what, room, user)
         for life in self.lives.get(user, ()):
             member = room in life.begun and room not in life.doubtful
             left = room in life.leaving or life.moved
-            if not left and (what == "ban" or (what == "kick" and member and life.socket.state == "open")):
+            kicked = what == "kick" and member and life.socket.state == "open"
+            if not left and (what == "ban" or (kicked and life.begun[room] < (ack.epoch, ack.seq))):
                 life.shut.add(room)
 
     def let_in(self, room: str, user: str) -> None:

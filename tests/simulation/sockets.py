@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -47,7 +48,7 @@ class Socket:
     found_dead_at: float = math.inf
     """When a post was first answered that it is gone, and it was no longer young."""
     dead_posts: int = 0
-    """Posts that began after that."""
+    """Posts that began after that; without those of batches in which their worker died, which could do nothing."""
 
 
 class Sockets:
@@ -75,8 +76,8 @@ class Sockets:
         """A frame to the client, which gets it if the socket still stands then."""
         self._loop.call_later(TRANSIT, self._arrive, socket, frame)
 
-    async def post(self, connection: str, frame: bytes, deadline: float) -> None:
-        """As API Gateway's `@connections`."""
+    async def post(self, connection: str, frame: bytes, deadline: float, dead: Counter[str] | None = None) -> None:
+        """As API Gateway's `@connections`. `dead` counts what `Socket.dead_posts` does."""
         chaos = self._chaos
         rates, began = chaos.rates, self._loop.time()
         await chaos.answer()
@@ -102,7 +103,10 @@ class Sockets:
             # Its row was made after the handshake began.
             old = self._loop.time() - socket.began_at > YOUNG_MS / 1000 + 1
             if old and socket.state == "closed":
-                socket.dead_posts += began > socket.found_dead_at
+                if began > socket.found_dead_at:
+                    socket.dead_posts += 1
+                    if dead is not None:
+                        dead[connection] += 1
                 socket.found_dead_at = min(socket.found_dead_at, self._loop.time())
             raise ConnectionGone(connection)
         if socket.broken:
@@ -155,12 +159,23 @@ class Metered:
         self.lane = lane
         self.posts: list[float] = []
         """When each was made."""
+        self._dead: Counter[str] = Counter()
+        """Those of its batch to whom others had found gone."""
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
 
+    def begins(self) -> None:
+        """Another batch."""
+        self._dead.clear()
+
+    def died(self) -> None:
+        """The environment, within its batch: whom it found gone it had no time to end."""
+        for connection, count in self._dead.items():
+            self._sockets.all[connection].dead_posts -= count
+
     async def post(self, connection: str, frame: bytes, deadline: float) -> None:
         self.posts.append(self._loop.time())
-        await self._sockets.post(connection, frame, deadline)
+        await self._sockets.post(connection, frame, deadline, self._dead)
 
     async def close(self, connection: str) -> None:
         await self._sockets.close(connection)

@@ -948,6 +948,19 @@ def test_the_recipe_moves_from_room_to_room() -> None:
     assert talk.session.room == "attic"
 
 
+def test_the_recipe_comes_back_to_a_room_and_gets_nothing_twice() -> None:
+    """Not even what a worker that came late pushes once more before the answer to its join."""
+    talk = Talk("recipe")
+    assert talk.push(1) == [1]
+    talk.session.join("attic", talk.now)
+    answer = {"clientId": talk.ask()["clientId"], "roomId": "attic", "epoch": 1, "head": 0}
+    talk.give("joined", **answer, recovered=False, events=[])
+    talk.session.join("den", talk.now)
+    answer = {"clientId": talk.ask()["clientId"], "roomId": "den", "epoch": 1, "head": 2}
+    assert talk.push(1, 2) == []
+    assert seqs_of(talk.give("joined", **answer, recovered=False, events=[])) == [2]
+
+
 def test_the_recipe_s_inbox_is_ordered() -> None:
     """Each once; what it sent is had; after a break it begins where the welcome says."""
     talk = Talk("recipe")

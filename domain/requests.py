@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from domain.errors import Refused
 from domain.policy import Role, Visibility
@@ -343,12 +343,15 @@ REQUESTS: Mapping[str, RequestType] = {
 
 
 class _Head(Struct, frozen=True, rename="camel"):
-    type: Any = "chat"
-    client_id: Any = None
+    """Raw, so that what is no text, or beyond a float, does not make the other unreadable."""
+
+    type: Raw = Raw(b'"chat"')
+    client_id: Raw = Raw(b"null")
 
 
 _encoder = msgspec.json.Encoder()
 _head_decoder = msgspec.json.Decoder(_Head)
+_text_decoder = msgspec.json.Decoder(str)
 _decoders = {name: msgspec.json.Decoder(row.model) for name, row in REQUESTS.items()}
 _missing_field = re.compile(r"missing required field `(\w+)`")
 
@@ -363,13 +366,17 @@ def parse_request(text: str | bytes) -> Request:
         raise Refused("BAD_REQUEST", "A request is a JSON object") from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise Refused("BAD_JSON", "Invalid JSON format") from None
-    if not isinstance(head.type, str):
-        raise Refused("BAD_REQUEST", "`type` must be a string")
-    row = REQUESTS.get(head.type)
-    if row is None:
-        raise Refused("UNKNOWN_TYPE", f"Unknown message type: {_printable(head.type)}")
     try:
-        return _decoders[head.type].decode(text)
+        kind = _text_decoder.decode(head.type)
+    except msgspec.ValidationError:
+        raise Refused("BAD_REQUEST", "`type` must be a string") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Refused("BAD_JSON", "Invalid JSON format") from None
+    row = REQUESTS.get(kind)
+    if row is None:
+        raise Refused("UNKNOWN_TYPE", f"Unknown message type: {_printable(kind)}")
+    try:
+        return _decoders[kind].decode(text)
     except msgspec.ValidationError as error:
         raise Refused("BAD_REQUEST", _reason(str(error), row)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -387,9 +394,16 @@ def request_head(text: str | bytes) -> tuple[str | None, str | None]:
         head = _head_decoder.decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None, None
-    known = head.type if isinstance(head.type, str) and head.type in REQUESTS else None
-    client_id = head.client_id if isinstance(head.client_id, str) and valid_id(head.client_id) else None
-    return known, client_id
+    kind, client_id = _text(head.type), _text(head.client_id)
+    return kind if kind in REQUESTS else None, client_id if client_id is not None and valid_id(client_id) else None
+
+
+def _text(value: Raw) -> str | None:
+    """A JSON text; None for anything else."""
+    try:
+        return _text_decoder.decode(value)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
 
 
 def _reason(error: str, row: RequestType) -> str:

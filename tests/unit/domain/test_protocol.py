@@ -43,6 +43,13 @@ def test_any_frame_is_a_request_or_a_refusal(frame: str | bytes) -> None:
         assert error.message.isprintable()  # noqa: PT017
 
 
+@pytest.mark.parametrize("kind", ["7", "1e400", "null", '["chat"]', '"chat"'])
+def test_whatever_the_type_the_answer_finds_who_asked(kind: str) -> None:
+    """Also beside a number that no float holds."""
+    known = "chat" if kind == '"chat"' else None
+    assert request_head(f'{{"type":{kind},"clientId":"abc","x":1e400}}') == (known, "abc")
+
+
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
@@ -55,6 +62,8 @@ def test_any_frame_is_a_request_or_a_refusal(frame: str | bytes) -> None:
         ("null", "BAD_REQUEST"),
         ("[]", "BAD_REQUEST"),
         ('{"type":7}', "BAD_REQUEST"),
+        ('{"type":1e400}', "BAD_REQUEST"),
+        ('{"clientId":1e400,"message":"x"}', "BAD_REQUEST"),
         ('{"type":"shout"}', "UNKNOWN_TYPE"),
         ('{"message":7}', "BAD_REQUEST"),
         ('{"message":"x","colour":"red"}', "BAD_REQUEST"),

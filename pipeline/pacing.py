@@ -29,6 +29,9 @@ ACCOUNT_SHARE = 0.01
 """429s among a moment's answers above which they are the account's, if they are several connections'."""
 PROBE = 1.03
 """How much faster each moment is than the one before it, as long as nothing is throttled."""
+CALM_SECONDS = 5.0
+"""After so long without a throttled moment a long one counts as the moments that it lasted. Else a worker that was
+brought down to where answers are few would take minutes to come up again."""
 FLOOR = 20.0
 """Posts a second below which no throttle brings a worker."""
 MODEST = 200.0
@@ -43,6 +46,7 @@ class Pace:
     def __init__(self, cap: float = 0) -> None:
         """`cap`: posts a second at most; 0: as many as the account grants."""
         self._was_throttled = False
+        self._throttled_at = -math.inf
         self._cap = cap or math.inf
         self._rate = self._cap
         self._next_turn = -math.inf
@@ -76,6 +80,11 @@ class Pace:
         self._close_if_over(now)
         self._deliveries += 1
         self._slow.pop(connection, None)
+
+    def granted(self, now: float) -> None:
+        """Count a post that nobody took, as where the connection has gone: the account let it through."""
+        self._close_if_over(now)
+        self._deliveries += 1
 
     def refused(self, now: float, connection: str) -> None:
         """Count a 429."""
@@ -119,6 +128,7 @@ class Pace:
         answers = self._deliveries + self._refusals
         self._was_throttled = self._is_throttled()
         if self._was_throttled:
+            self._throttled_at = now
             # Up to the last answer: an environment that lay frozen since then was granted nothing.
             lasted = max(self._last - self._began, SHORT_MOMENT)
             tried = answers / lasted
@@ -126,7 +136,9 @@ class Pace:
             self._rate = min(self._cap, max(least, self._deliveries / lasted, min(self._rate, tried) / 2))
         elif self._held_back and math.isfinite(self._rate):
             # Only a pace that held posts back has shown that the account grants it.
-            self._rate = min(self._cap, self._rate * PROBE)
+            calm = now - self._throttled_at > CALM_SECONDS
+            moments = min(max(now - self._began, MOMENT), LONG_MOMENT) / MOMENT if calm else 1
+            self._rate = min(self._cap, self._rate * PROBE**moments)
         self._held_back = False
         self._slow = {it: until for it, until in self._slow.items() if until > now}
         self._begin(now)

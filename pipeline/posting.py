@@ -97,8 +97,9 @@ class Poster:
                     throttled += 1
                     pace.refused(clock.monotonic(), member.connection)
                     outcome, pause = self._after_throttle(member, throttled, patient)
-                elif isinstance(error, ConnectionGone) and age < PENDING_MS:
-                    pause = next(grace, None)
+                elif isinstance(error, ConnectionGone):
+                    pace.granted(clock.monotonic())
+                    pause = next(grace, None) if age < PENDING_MS else None
                 if pause is None:
                     if outcome is Outcome.GONE:
                         self._gone.add(member.connection)

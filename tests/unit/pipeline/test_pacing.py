@@ -158,6 +158,30 @@ def test_a_worker_with_little_to_post_does_not_starve_beside_others() -> None:
     assert account.paces[0].rate >= 100
 
 
+@pytest.mark.parametrize("latency", [FAST, WIDE], ids=["fast", "wide"])
+def test_a_worker_is_back_soon_after_a_throttle(latency: tuple[float, float]) -> None:
+    """Ten seconds in which the account grants next to nothing: it is at its cap again within twenty."""
+    account = Account(1, 1, workers=1, latency=latency, cap=1_000, changes={10.0: 1e9})
+    account.run(40)
+    assert min(rate for now, rate in account.rates if now < 10) == FLOOR
+    assert min(rate for now, rate in account.rates if now >= 30) >= 900
+
+
+def test_a_post_to_who_has_gone_shows_what_the_account_grants() -> None:
+    """As one that is taken does: it was let through."""
+    pace = Pace(1_000)
+    for number in range(100):
+        pace.refused(number / 100, f"{number}")
+    assert pace.rate == FLOOR
+    now = 1.0
+    while now < 25:
+        wait = pace.reserve(now)
+        assert wait is not None
+        now += wait + 0.0005
+        pace.granted(now)
+    assert pace.rate >= 900
+
+
 def test_one_client_that_does_not_read_slows_nobody() -> None:
     """All 429s are one connection's: however many they are, the rate is as without it."""
     account = Account(1e9, 1e9, workers=1, slow=frozenset({"7"}))

@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from adapters.memory import MemoryMarks, MemoryNotices, MemoryQueue, MemoryStatuses, MemoryStore, MemoryWebhooks
 from adapters.roster import AnnouncingRoster
-from domain.errors import PostFailed, Throttled
+from domain.errors import ConnectionGone, PostFailed, Throttled
 from domain.fanout import Notice, Remainder
 from domain.lanes import LANES
 from domain.ports import Clock, Connections, Ports
@@ -42,6 +42,7 @@ class Sockets(Connections):
 
     def __init__(self, clock: VirtualClock) -> None:
         self.slow: set[str] = set()
+        self.gone: set[str] = set()
         self.rate = 0.0
         self.burst = 0.0
         self.received: dict[str, list[bytes]] = {}
@@ -69,6 +70,8 @@ class Sockets(Connections):
             self.burst -= 1
         if connection in self.slow:
             raise Throttled("429")
+        if connection in self.gone:
+            raise ConnectionGone("410")
         self.received.setdefault(connection, []).append(frame)
         self.last = now
 
@@ -336,5 +339,26 @@ def test_a_slow_client_of_a_throttled_account_goes_by_its_strikes() -> None:
         await stage.drain()
         assert set(stage.sockets.closed) == {SLOW}
         assert all(sorted(stage.chats(it)) == [f"{number}" for number in range(10)] for it in names if it != SLOW)
+
+    virtually(scenario)
+
+
+def test_a_worker_gets_its_pace_back_from_whoever_answers() -> None:
+    """After a throttle, in a room whose members are ghosts: each 410 is a post that the account let through."""
+
+    async def scenario(stage: Stage) -> None:
+        names = await stage.fill(200)
+        await stage.clock.sleep(60)
+        stage.sockets.gone = set(names)
+        pace = stage.paces["interactive"]
+        for number in range(100):
+            pace.refused(stage.clock.monotonic(), f"{number}")
+            await stage.clock.sleep(0.01)
+        low = pace.rate
+        await stage.clock.sleep(10)
+        await stage.say("anybody?")
+        await stage.serve()
+        assert set(stage.sockets.tried) >= stage.sockets.gone
+        assert pace.rate > low
 
     virtually(scenario)

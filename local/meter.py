@@ -114,14 +114,15 @@ class Meter:
 
 
 class Rates:
-    """Counters that only rise, as rates of the last second: between the oldest reading of it and the newest."""
+    """Counters that only rise, as rates of the last second: between the newest reading and the last one before it."""
 
     def __init__(self) -> None:
         self._readings: deque[tuple[int, Mapping[Any, int]]] = deque()
 
     def read(self, counters: Mapping[Any, int], now: int) -> dict[Any, float]:
         """A second of each counter, from its former readings; 0 at the first. `now` in milliseconds."""
-        while self._readings and self._readings[0][0] < now - SPAN_MS:
+        # One from before the second stays: readings that come a little later than they should would halve the time.
+        while len(self._readings) > 1 and self._readings[1][0] <= now - SPAN_MS:
             self._readings.popleft()
         before, then = (self._readings[0][1], self._readings[0][0]) if self._readings else (counters, now)
         self._readings.append((now, counters))

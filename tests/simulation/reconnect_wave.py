@@ -23,7 +23,7 @@ from client.events import Missed, Released
 from client.session import Session
 from domain.errors import ConnectionGone, Throttled
 from domain.events import Ack, Chat, Error, Welcome
-from domain.lanes import LANES, Lane
+from domain.lanes import LANES, Lane, override_lanes
 from domain.ports import Connections, Ports
 from domain.requests import request_head
 from domain.rooms import Rules
@@ -67,6 +67,8 @@ class Scale:
     roster_limit: int
     messages: float
     """A second, as long as it lasts."""
+    settings: Sequence[str] = ()
+    """Of the lanes, as `roomcast` takes them."""
 
     @property
     def clients(self) -> int:
@@ -78,7 +80,8 @@ class Scale:
         return self.clients / self.connects - 1
 
     def lanes(self) -> dict[str, Lane]:
-        return {name: replace(it, post_rate=it.post_rate * self.share) for name, it in LANES.items()}
+        shares = {name: replace(it, post_rate=it.post_rate * self.share) for name, it in LANES.items()}
+        return override_lanes(shares, self.settings)
 
 
 class Client:

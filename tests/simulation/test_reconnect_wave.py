@@ -13,7 +13,14 @@ from tests.simulation.reconnect_wave import ReconnectWave, Scale, busiest_second
 from tests.simulation.virtual_time import run_virtually
 
 FULL = Scale(
-    rooms=((1, 20_000), (400, 100), (1_600, 25)), connects=500, share=1, shard_limit=1_000, roster_limit=50, messages=2
+    rooms=((1, 20_000), (400, 100), (1_600, 25)),
+    connects=500,
+    share=1,
+    shard_limit=1_000,
+    roster_limit=50,
+    messages=2,
+    # Five hundred arrivals a second are told of in their rooms; two workers are not enough for that.
+    settings=("ephemeral.max_concurrency=16", "ephemeral.post_rate=300"),
 )
 SCALED = Scale(
     rooms=((1, 200), (40, 10), (100, 4)), connects=5, share=1 / 20, shard_limit=13, roster_limit=5, messages=1

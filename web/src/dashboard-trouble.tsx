@@ -96,16 +96,19 @@ function Clients({ twin }: { twin: Twin }) {
 
 /** A whole number. What is none, or too little, is not taken. */
 function Amount({ label, value, set, min }: { label: string; value: number; set: (value: number) => void; min: number }) {
+  /** What is being typed: the page is drawn anew twice a second meanwhile. */
+  const [draft, setDraft] = useState<string>();
   return (
     <label>
       {label}
       <input
         type="number"
         min={min}
-        value={value}
+        value={draft ?? String(value)}
+        onInput={({ currentTarget: it }) => setDraft(it.value)}
         onChange={({ currentTarget: it }) => {
           if (it.value !== "" && it.validity.valid) set(it.valueAsNumber);
-          else it.value = String(value);
+          setDraft(undefined);
         }}
       />
     </label>

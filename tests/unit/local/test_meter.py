@@ -87,6 +87,14 @@ def test_rates_are_those_of_the_last_second() -> None:
     assert rates.read({"sent": 120}, NOW + 2_000) == {"sent": 0.0}
 
 
+def test_readings_that_come_a_little_late_are_still_those_of_a_second() -> None:
+    """What comes once a second in one burst is neither none nor twice as much, in turn."""
+    rates = Rates()
+    for number in range(12):
+        told = rates.read({"sent": 100 * (number // 2)}, NOW + 505 * number)["sent"]
+        assert number < 2 or 60 <= told <= 100
+
+
 def test_a_counter_that_is_new_began_at_nothing() -> None:
     rates = Rates()
     rates.read({}, NOW)

@@ -41,7 +41,7 @@ def answer(path: str, ws_url: str, built: Path = BUILT, *, auth: str = "demo") -
         "Cache-Control": CACHED,
     }
     if path == f"/{CONFIG}":
-        return web.json_response(page_config(ws_url, auth), headers=headers)
+        return web.json_response({**page_config(ws_url, auth), "dashboard": "dashboard"}, headers=headers)
     name = PATHS.get(path)
     if name is None:
         return None

@@ -37,11 +37,12 @@ def test_the_page_may_load_nothing_but_itself_and_speak_to_nobody_but_the_servic
 
 
 def test_the_page_is_told_where_the_service_is(tmp_path: Path) -> None:
-    """And how it knows its users. Also where it was not built: then a plain one says so, and tells a person."""
+    """How it knows its users, and where the dashboard is. Also where it was not built: then a plain one says so, and
+    tells a person."""
     served = answer("/config.json", URL, tmp_path, auth="cognito")
     assert served is not None
     assert served.text is not None
-    assert json.loads(served.text) == {"ws": URL, "auth": "cognito"}
+    assert json.loads(served.text) == {"ws": URL, "auth": "cognito", "dashboard": "dashboard"}
     plain = answer("/", f"{URL}?<b>", tmp_path)
     assert plain is not None
     assert plain.text is not None

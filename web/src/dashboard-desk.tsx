@@ -82,11 +82,11 @@ function Throttled({ live }: { live: Live }) {
   );
 }
 
-function Count({ name, value }: { name: string; value: number }) {
+function Count({ name, value }: { name: string; value: number | null }) {
   return (
     <div>
       <dt>{name}</dt>
-      <dd>{figure(value)}</dd>
+      <dd>{value === null ? "unknown" : figure(value)}</dd>
     </div>
   );
 }

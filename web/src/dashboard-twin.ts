@@ -25,7 +25,8 @@ export interface LaneState {
 export interface Live {
   /** Milliseconds since 1970. */
   at: number;
-  rooms: number;
+  /** Null until they were counted. */
+  rooms: number | null;
   /** The busiest. */
   room_list: { room: string; members: number | null; deliveries_per_s: number }[];
   connections: number;

@@ -61,6 +61,9 @@ def node(
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             err += f"\nNot done within {within:.0f} s."
+        except BaseException:  # this test is ended before it: a session of its own hears nothing of that
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 

@@ -7,7 +7,7 @@ import { KEPT, type Live, type Moment } from "./dashboard-twin.js";
 /** Pixels. */
 const HEIGHT = 96;
 const SMALL = 40;
-const AXIS = 44;
+const AXIS = 52;
 
 /** What is drawn, and named beside it. */
 export interface Line {

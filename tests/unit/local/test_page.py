@@ -37,7 +37,7 @@ def test_the_page_may_load_nothing_but_itself_and_speak_to_nobody_but_the_servic
 
 
 def test_the_page_is_told_where_the_service_is(tmp_path: Path) -> None:
-    """And how it knows its users, and where the dashboard is. Also where it was not built: then a plain one says so, and
+    """How it knows its users, and where the dashboard is. Also where it was not built: then a plain one says so, and
     tells a person."""
     served = answer("/config.json", URL, tmp_path, auth="cognito")
     assert served is not None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -27,6 +28,16 @@ SCALED = Scale(
 )
 
 
+@pytest.fixture
+def rare_collections() -> Iterator[None]:
+    """Looking for garbage among a hundred thousand clients again and again takes longer than the wave."""
+    usual = gc.get_threshold()
+    gc.set_threshold(500_000, 20, 100)
+    yield
+    gc.set_threshold(*usual)
+
+
+@pytest.mark.usefixtures("rare_collections")
 @pytest.mark.parametrize(
     "scale",
     [

@@ -173,7 +173,8 @@ class Live:
         while True:
             with suppress(BotoCoreError, ClientError):
                 self._rooms = await self._census.rooms()
-                self._members = await self._census.members(self._busiest)
+                # A room that says nothing for a second is none of the busiest, and has its members still.
+                self._members = {**self._members, **await self._census.members(self._busiest)}
             await self._clock.sleep(ROOMS_SECONDS)
 
 

@@ -352,6 +352,28 @@ async def test_posts_are_measured_while_somebody_watches(desk: Desk) -> None:
     await until(turned_away)
 
 
+async def test_the_members_of_a_room_that_was_silent_stay_known(desk: Desk) -> None:
+    """It is none of the busiest meanwhile, so nobody counts it."""
+    _, connection = await desk.stage.enter()
+    clock = desk.stage.clock
+
+    async with desk.watch() as live:
+
+        async def shown(*, speaks: bool) -> list[int | None]:
+            event = {"type": "chat", "data": {"roomId": "tea", "seq": 1, "sentAt": clock.now()}}
+            if speaks:
+                desk.gateway.post(connection, json.dumps({"type": "batch", "data": {"events": [event]}}).encode())
+            clock.advance(0.5)
+            return [it["members"] for it in (await state(live))["room_list"]]
+
+        await state(live)
+        spoken = [await shown(speaks=True) for _ in range(8)]
+        assert spoken[-1] == [9]
+        silent = [await shown(speaks=False) for _ in range(8)]
+        assert silent[-1] == []
+        assert await shown(speaks=True) == [9]
+
+
 async def test_each_figure_is_described(desk: Desk) -> None:
     """Those of a lane, too, and every thing that may be done."""
     text = (ROOT / "docs/dashboard.md").read_text()

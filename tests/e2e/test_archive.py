@@ -124,8 +124,9 @@ async def test_a_room_that_keeps_less_is_left_out(tmp_path: Path) -> None:
         assert [it for it in names if "brief" in it] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, 10])
 async def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
     """The archiver's environment, at random moments within its work, while people go on talking: no double, no gap."""
     draw, rooms = random.Random(SEED), [fresh("hall") for _ in range(4)]

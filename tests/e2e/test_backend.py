@@ -70,6 +70,7 @@ async def test_ten_equal_publishes_at_once_are_one_message(twin: Twin) -> None:
         assert (await invoke(twin, {"action": "shout"}))["error"]["code"] == "BAD_REQUEST"
 
 
+@pytest.mark.slow
 async def test_the_commands(twin: Twin) -> None:
     """`roomcast publish` says it, `roomcast close` ends the sockets; a refusal is one sentence and status 1."""
     async with person(twin.ws_url, "bob", "lobby") as bob:

@@ -36,6 +36,7 @@ def opened(page: Path, home: Path) -> tuple[str, list[str]]:
     return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runs", "charts"),
     [([result()], 9), ([result(), result(seed=1, slower=2)], 9), ([violated()], 9), ([bare()], 0)],

@@ -180,6 +180,7 @@ async def test_a_fresh_token_is_shown_to_the_functions(stage: Stage) -> None:
         await ada.say("still here", "tea")
 
 
+@pytest.mark.slow
 async def test_the_command_signs_in(stage: Stage) -> None:
     """`roomcast user` makes a user, tells who they are, and prints the token alone, which lets them in."""
     url = ("--url", stage.twin.ws_url)

@@ -128,6 +128,7 @@ async def test_a_receiver_is_told_what_is_said(twin: Twin) -> None:
         assert hook["secret"] not in json.dumps(state)
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_fails_catches_up(twin: Twin) -> None:
     """Others are told meanwhile; then it gets all of it, in order, each under the id of its first try."""
     async with receiving() as failing, receiving() as well, person(twin.ws_url, "bob", "pond") as bob:
@@ -142,6 +143,7 @@ async def test_a_receiver_that_fails_catches_up(twin: Twin) -> None:
         assert failing.requests == 13
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_is_gone(twin: Twin) -> None:
     """It is told once; the list says why the webhook is disabled, and enabling it tells what was missed."""
     async with receiving() as receiver, person(twin.ws_url, "cid", "gone") as cid:
@@ -191,6 +193,7 @@ async def test_addresses_that_nothing_is_sent_to(twin: Twin, host: str) -> None:
         await roomcast("webhook", "remove", hook["id"], "--url", twin.ws_url)
 
 
+@pytest.mark.slow
 async def test_the_commands(twin: Twin) -> None:
     """What they print, and one sentence for each wrong input."""
     async with receiving() as receiver, person(twin.ws_url, "dan", "den"):

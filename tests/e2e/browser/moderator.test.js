@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
+import { actions, say } from "./chat.js";
 
 const { PAGE, CHROMIUM, ROOM, OWNER } = process.env;
 const MEMBER = "bob";
@@ -17,17 +18,6 @@ async function enter(context, name) {
   await page.getByRole("heading", { name: ROOM }).waitFor();
   await page.getByRole("complementary").getByText(name).first().waitFor();
   return page;
-}
-
-async function say(page, text) {
-  await page.getByLabel("Message", { exact: true }).fill(text);
-  await page.getByLabel("Message", { exact: true }).press("Enter");
-}
-
-async function actions(page, text) {
-  const line = page.locator(".log li", { has: page.locator(".text", { hasText: text }) });
-  await line.getByRole("button", { name: /^Actions for/ }).click();
-  return line.getByRole("group", { name: "Actions" });
 }
 
 /** Make a user a moderator, as the room's owner, whose page this is. */

@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 import { attacks } from "./attacks.js";
+import { actions, say } from "./chat.js";
 import { faults } from "./faults.js";
 import { network } from "./network.js";
 
@@ -44,18 +45,6 @@ async function person(t, name, room, { ws, ...options } = {}) {
   await page.getByRole("complementary").getByText(name).first().waitFor();
   t.after(() => assert.deepEqual(trouble, []));
   return { page, say: (text) => say(page, text), texts: () => page.locator(".log .text").allTextContents() };
-}
-
-async function say(page, text) {
-  await page.getByLabel("Message", { exact: true }).fill(text);
-  await page.getByLabel("Message", { exact: true }).press("Enter");
-}
-
-/** What one may do with a message, once it is open. */
-async function actions(page, text) {
-  const line = page.locator(".log li", { has: page.locator(".text", { hasText: text }) });
-  await line.getByRole("button", { name: /^Actions for/ }).click();
-  return line.getByRole("group", { name: "Actions" });
 }
 
 /** What has the focus: its label, or its text. */

@@ -33,7 +33,7 @@ up: .venv/.local .venv/.cloud $(PAGE)  ## the whole service on this machine, unt
 test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE)  ## the default tests
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE) $(BROWSER) $(ASYNCAPI)  ## tests that take longer, some fifteen minutes together
+slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE) $(BROWSER) $(ASYNCAPI)  ## tests that take longer, some seventeen minutes together
 	@exec $(BIN)/python -m pytest -m 'slow and not large' $(ARGS)
 
 e2e: .venv/.dev .venv/.cloud .venv/.cdk .build/lambda/.native  ## deploy the template to the emulator, and test what is deployed

@@ -280,7 +280,9 @@ async def _rows(service: Service, clients: Mapping[str, Client], stored: Mapping
             # A row that was written behind the back of a handshake that had failed is nobody's: its lease ends it.
             ghosts = sum(not service.sockets.all[it.connection].opened for it in members)
             counted = len(members) - ghosts <= shard.members <= len(members)
-            if counted_since and not counted and service.last_words.get(key) == shard.version:
+            # Of one that had begun before somebody came or went the last word follows nothing.
+            followed = service.last_words.get(key) == shard.version != service.store.overtaken.get(key)
+            if counted_since and followed and not counted:
                 named = [it.connection for it in members]
                 found.append(Violation("I13", f"{key} counts {shard.members} and has {named}"))
             rung = service.queue.rung.get(key, 0)

@@ -184,6 +184,7 @@ async def _last_words(service: Service, clients: dict[str, Client]) -> None:
     for room in (await service.store.rooms(sorted({it for one in clients.values() for it in one.rooms}))).values():
         keys = [ShardKey(room.room, room.epoch, it) for it in range(room.shards)]
         service.last_words |= {key: it.version for key, it in (await service.store.shards(keys)).items()}
+    service.store.overtaken.clear()
     _say(service, clients, LAST_WORD)
 
 

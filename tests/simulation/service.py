@@ -16,7 +16,7 @@ from domain.events import Ack
 from domain.lanes import Lane
 from domain.policy import Needs
 from domain.ports import Clock, Connections, Ports
-from domain.rooms import Connection, Entry, Member, Rules, ShardKey
+from domain.rooms import Connection, Entry, Member, Rules, Shard, ShardKey
 from domain.webhooks import Hook
 from pipeline.batch import Worker
 from pipeline.known import KnownMembers
@@ -57,12 +57,16 @@ class Removing(Connections):
 
 
 class Store(MemoryStore):
-    """It remembers when whose connections came: of some of them their clients never hear."""
+    """It remembers when whose connections came, since of some of them their clients never hear, and which broadcasts
+    were overtaken by who came or went."""
 
     def __init__(self, answer: Callable[[], Awaitable[None]], clock: Clock) -> None:
         super().__init__(answer)
         self.came: dict[str, int] = {}
         """User → when the last one's rows were written, in milliseconds since 1970."""
+        self.overtaken: dict[ShardKey, int] = {}
+        """Shard → its version when a broadcast ended that had read an older one: its census does not count."""
+        self._censuses: dict[ShardKey, int] = {}
         self._clock = clock
 
     async def connect(
@@ -70,6 +74,13 @@ class Store(MemoryStore):
     ) -> None:
         await super().connect(connection, joins, now)
         self.came[connection.user] = self._clock.now()
+
+    async def advance(self, key: ShardKey, sent: int, counted: int | None, read: Shard | None) -> None:
+        await super().advance(key, sent, counted, read)
+        shard = self._shards[key]
+        if counted is not None and shard.census == self._censuses.get(key, 0):
+            self.overtaken[key] = shard.version
+        self._censuses[key] = shard.census
 
 
 class Service:

@@ -18,7 +18,8 @@
    have joined a room that is followed no longer, or is pushed what is said there, leaves it; who is told to have left
    a room that is followed, or is refused its history as no member, or does not find it in a `pong`, joins it again
    with `since`.
-9. When `stale` says so, the next connection is to be opened: the service will cut this one soon.
+9. When `stale` says so, the next connection is to be opened: the service will cut this one soon. This one may be used
+   until `disconnected`, right before `connected`.
 10. Of a room's read marks one is under way at a time; the next one is the highest that was asked for meanwhile. They
    stand in nobody's way, but wait for the room's join. The user's own mark is released when it rises, whichever device
    has raised it.
@@ -65,6 +66,7 @@ from domain.events import (
     PresenceChanged,
     PrivateMessage,
     Reacted,
+    Reauthenticated,
     RoleSet,
     RoomChanged,
     RoomDeleted,
@@ -155,6 +157,9 @@ class Session:
         self._ping_due = math.inf
         self._welcome_due = math.inf
         self._stale_at = math.inf
+        self._stale = False
+        self._ahead: float | None = None
+        """Seconds by which the service's clock is ahead of ours, since no two need agree; None before any `welcome`."""
         self._ask_due = math.inf
         """When to ask for what has not come by itself."""
         self._follow(room)
@@ -298,6 +303,7 @@ class Session:
         self._reading.lost()
         self._left_at.clear()
         self._ping_due = self._welcome_due = self._stale_at = self._ask_due = math.inf
+        self._stale = False
         followed = [*self._rooms.values(), *self._inboxes()]
         for following in followed:
             following.asked = None
@@ -331,9 +337,9 @@ class Session:
         return None if due == math.inf else due
 
     def stale(self, now: float) -> bool:
-        """Whether to close this connection and open the next one, since it will be cut before long. What is under way
-        survives that."""
-        return self._stale_at <= now
+        """Whether to open the next connection, since this one will be cut before long. What is under way survives
+        that."""
+        return self._stale or self._stale_at <= now
 
     def tick(self, now: float) -> Sequence[Released]:
         """Do what is due; returns refusals of requests that have been tried often enough."""
@@ -346,6 +352,8 @@ class Session:
                 code="INTERNAL", message=words, request=request_type(pending.request), client_id=pending.client_id
             )
             released += self._give_up(pending, error, now)
+        if self._stale_at <= now:
+            self._stale, self._stale_at = True, math.inf
         if self._ping_due <= now:
             self._ping_due = now + self._ping_pause()
             self.ping(now, ours=True)
@@ -394,9 +402,9 @@ class Session:
     def _welcomed(self, welcome: Welcome, now: float) -> Sequence[Released]:
         self.user = welcome.user_id
         self._welcome_due = math.inf
-        if self.dialect == "v1" and welcome.reconnect_at > welcome.sent_at:
-            # Two times of the service's: no clock of ours need agree with its own.
-            self._stale_at = now + (welcome.reconnect_at - welcome.sent_at) / 1000
+        self._ahead = welcome.sent_at / 1000 - now
+        if welcome.reconnect_at > welcome.sent_at:
+            self._lasts(welcome.reconnect_at)
         released: list[Released] = [welcome, *self._told(welcome.room_id, welcome.epoch, welcome.head, now)]
         inbox = _INBOX + welcome.user_id
         if self._inbox is not None and self._inbox.room != inbox:
@@ -434,6 +442,15 @@ class Session:
     def _listed(self, page: RoomList | MemberList | NoticesSet | SearchPage, now: float) -> Sequence[Released]:
         self._outbox.finish(page.client_id, now)
         return (page,)
+
+    def _reauthenticated(self, answer: Reauthenticated, now: float) -> Sequence[Released]:
+        self._outbox.finish(answer.client_id, now)
+        self._lasts(answer.reconnect_at)
+        return (answer,)
+
+    def _lasts(self, reconnect_at: int) -> None:
+        if self._ahead is not None and self.dialect == "v1":
+            self._stale, self._stale_at = False, reconnect_at / 1000 - self._ahead
 
     def _read(self, read: UserRead, now: float) -> Sequence[Released]:
         pending = self._outbox.finish(read.client_id or None, now)
@@ -732,6 +749,7 @@ _ANSWERS: Mapping[type, Callable[[Session, Any, float], Sequence[Released]]] = {
     MemberList: Session._listed,
     NoticesSet: Session._listed,
     SearchPage: Session._listed,
+    Reauthenticated: Session._reauthenticated,
     Error: Session._refused,
     MessageEdited: Session._entry,
     MessageDeleted: Session._entry,

@@ -224,7 +224,7 @@ class Hall:
         return {"roomId": name, "epoch": 1, "seq": self.room(name).head + 1, **TIMES}
 
     def _reauthenticated(self, request: Json, name: str) -> tuple[str, Json]:
-        return "reauthenticated", {"reconnectAt": 9_000_000}
+        return "reauthenticated", {"reconnectAt": self.draw.choice((90_000, 9_000_000))}
 
     def _notices(self, request: Json, name: str) -> tuple[str, Json]:
         return "notices", {"enabled": request.get("enabled", True)}

@@ -86,6 +86,9 @@ export class Session {
   #pingDue = Infinity;
   #welcomeDue = Infinity;
   #staleAt = Infinity;
+  #stale = false;
+  /** Seconds by which the service's clock is ahead of ours, since no two need agree. */
+  #ahead: number | undefined;
   /** When to ask for what has not come by itself. */
   #askDue = Infinity;
   readonly #draw: () => number;
@@ -224,6 +227,7 @@ export class Session {
     this.#reading.lost();
     this.#leftAt.clear();
     this.#pingDue = this.#welcomeDue = this.#staleAt = this.#askDue = Infinity;
+    this.#stale = false;
     for (const following of this.#followed()) following.asked = undefined;
   }
 
@@ -249,9 +253,9 @@ export class Session {
     return due === Infinity ? undefined : due;
   }
 
-  /** Whether to close this connection and open the next one, since it will be cut before long. */
+  /** Whether to open the next connection, since this one will be cut before long. */
   stale(now: number): boolean {
-    return this.#staleAt <= now;
+    return this.#stale || this.#staleAt <= now;
   }
 
   /** Do what is due; returns refusals of requests that have been tried often enough. */
@@ -263,6 +267,10 @@ export class Session {
       const message = `No answer to ${tries} tries`;
       const error: Refusal = { type: "error", code: "INTERNAL", message, request: request.type, clientId };
       released.push(...this.#giveUp(pending, error, now));
+    }
+    if (this.#staleAt <= now) {
+      this.#stale = true;
+      this.#staleAt = Infinity;
     }
     if (this.#pingDue <= now) {
       this.#pingDue = now + this.#pingPause();
@@ -313,6 +321,9 @@ export class Session {
         return this.#left(event, now);
       case "history":
         return this.#paged(event, now);
+      case "reauthenticated":
+        this.#lasts(event.reconnectAt);
+        return this.#replied(event, now);
       case "room_list":
       case "members":
       case "notices":
@@ -350,8 +361,8 @@ export class Session {
     const { userId, roomId, epoch, head, inbox, reconnectAt, sentAt } = welcome;
     this.user = userId;
     this.#welcomeDue = Infinity;
-    // Two times of the service's: no clock of ours need agree with its own.
-    if (reconnectAt > sentAt) this.#staleAt = now + (reconnectAt - sentAt) / 1000;
+    this.#ahead = sentAt / 1000 - now;
+    if (reconnectAt > sentAt) this.#lasts(reconnectAt);
     const released: Released[] = [welcome, ...this.#told(roomId, epoch, head, now)];
     const room = INBOX + userId;
     if (this.#inbox && this.#inbox.room !== room) {
@@ -362,6 +373,12 @@ export class Session {
     }
     if (inbox.read) this.#reading.stands(room, { epoch: inbox.epoch, seq: inbox.read });
     return [...released, ...this.#placed(room, inbox.epoch, inbox.seq, now)];
+  }
+
+  #lasts(reconnectAt: number): void {
+    if (this.#ahead === undefined) return;
+    this.#stale = false;
+    this.#staleAt = reconnectAt / 1000 - this.#ahead;
   }
 
   #ponged(pong: Pong, now: number): Released[] {

@@ -25,6 +25,7 @@ from domain.events import (
     NoticesSet,
     PresenceChanged,
     PrivateMessage,
+    Reauthenticated,
     RoomList,
     RoomStats,
     UserJoined,
@@ -32,7 +33,7 @@ from domain.events import (
     UserTyping,
     Welcome,
 )
-from domain.requests import SetNotices
+from domain.requests import Reauth, SetNotices
 
 LIFE = 6_900
 """Seconds from a welcome to its `reconnectAt`."""
@@ -821,6 +822,35 @@ def test_a_connection_grows_stale() -> None:
     assert not talk.session.stale(talk.now)
     talk.welcome(0)
     assert talk.session.stale(talk.now + LIFE)
+
+
+@pytest.mark.parametrize("late", [0, LIFE], ids=["in time", "when it is stale"])
+def test_a_fresh_token_lengthens_the_connection(late: float) -> None:
+    """By what `reauthenticated` says, on the clock of the welcome's `sentAt`; and the token is not sent again."""
+    talk = Talk()
+    welcomed = talk.now
+    talk.now += late
+    talk.session.tick(talk.now)
+    assert talk.session.stale(talk.now) == bool(late)
+    talk.session.ask(Reauth(token="fresh"), talk.now)
+    [asked] = [it for it in talk.asked() if it["type"] == "reauth"]
+    [told] = talk.give("reauthenticated", clientId=asked["clientId"], reconnectAt=5_000 + 3 * LIFE * 1000)
+    assert isinstance(told, Reauthenticated)
+    assert not talk.session.stale(welcomed + 3 * LIFE - 1)
+    assert talk.session.stale(welcomed + 3 * LIFE)
+    talk.session.tick(talk.now + 60)
+    assert "reauth" not in {it["type"] for it in talk.asked()}
+
+
+def test_a_stale_connection_asks_for_no_more_ticks() -> None:
+    """It is told of once: who opens the next connection meanwhile is not woken for it again and again."""
+    talk = Talk()
+    talk.now += LIFE
+    talk.session.tick(talk.now)
+    assert talk.session.stale(talk.now)
+    due = talk.session.due()
+    assert due is not None
+    assert due > talk.now
 
 
 def test_the_recipe_does_not_grow_stale() -> None:

@@ -32,13 +32,13 @@ class AnnouncingRoster(Roster):
         event = UserJoined(
             room_id=key.room, user_id=member.user, username=member.name, timestamp=now // 1000, sent_at=now
         )
-        await self._tell(key, count, event, now)
+        await self._tell(key, count, event, now, member.connection)
 
     async def leave(self, connection: str, membership: Membership) -> bool:
         count = await self._store.leave(connection, membership)
         if count is None:
             return False
-        await self._left(membership.key, count, membership.user, membership.name)
+        await self._left(membership.key, count, connection, membership)
         return True
 
     async def end(self, connection: str) -> None:
@@ -59,19 +59,19 @@ class AnnouncingRoster(Roster):
         await self.end(member.connection)
         count = await self._store.drop_member(key, member)
         if count is not None:
-            await self._left(key, count, member.user, member.name)
+            await self._left(key, count, member.connection, member)
             if is_inbox(key.room):
                 await self.work_out(member.user)
 
     async def work_out(self, user: str) -> Presence:
         return await self._presence.work_out(user)
 
-    async def _left(self, key: ShardKey, count: Count, user: str, name: str) -> None:
+    async def _left(self, key: ShardKey, count: Count, connection: str, who: Member | Membership) -> None:
         now = self._clock.now()
-        event = UserLeft(room_id=key.room, user_id=user, username=name, timestamp=now // 1000, sent_at=now)
-        await self._tell(key, count, event, now)
+        event = UserLeft(room_id=key.room, user_id=who.user, username=who.name, timestamp=now // 1000, sent_at=now)
+        await self._tell(key, count, event, now, connection)
 
-    async def _tell(self, key: ShardKey, count: Count, event: UserJoined | UserLeft, now: int) -> None:
+    async def _tell(self, key: ShardKey, count: Count, event: UserJoined | UserLeft, now: int, connection: str) -> None:
         if is_inbox(key.room):
             return
         # A shard of many is told as much more rarely, so that a room costs no more posts a second than one shard.
@@ -84,6 +84,8 @@ class AnnouncingRoster(Roster):
                     epoch=key.epoch,
                     shard=key.shard,
                     event=Raw(encode_event(event)),
+                    user=event.user_id,
+                    connection=connection,
                     not_after=now + NOTICE_MS,
                 )
                 await self._queue.announce(notice)

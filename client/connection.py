@@ -1,4 +1,4 @@
-"""A client over one WebSocket at a time: the session, a socket, the clock, and reconnects.
+"""A client over WebSockets, one after the other: the session, a socket, the clock, and reconnects.
 
 async with connect("ws://127.0.0.1:8081/dev", user="ada") as me:
     room = await me.join("general")
@@ -9,11 +9,12 @@ async with connect("ws://127.0.0.1:8081/dev", user="ada") as me:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from msgspec import UNSET
 from websockets.asyncio.client import ClientConnection
@@ -52,12 +53,17 @@ from domain.requests import Request
 
 __all__ = ["Connection", "Found", "Page", "Room", "Token", "connect"]
 
+OVERLAP = 5.0
+"""Seconds for which a socket that will be cut stays beside the next one, which joins the rooms meanwhile."""
 UNHEARD_LIMIT = 10_000
 """Events that are kept at most before anybody asks for them; those that came last."""
 
 Token = str | Callable[[], Awaitable[str]]
 
 _Reply = TypeVar("_Reply", bound=Event)
+_Done = TypeVar("_Done")
+_Opened = tuple[ClientConnection, str]
+"""A socket, and the room that it named."""
 
 
 def connect(
@@ -106,6 +112,11 @@ class Connection:
         """Whether anybody has asked for events."""
         self._feeds = Feeds()
         self._kick = asyncio.Event()
+        self._current: ClientConnection | None = None
+        self._renewal: asyncio.Task[_Opened] | None = None
+        """Opens the next socket."""
+        self._retiring: set[asyncio.Task[None]] = set()
+        """Close the sockets before."""
         self._task: asyncio.Task[None] | None = None
         self._end: ClientError | None = None
 
@@ -259,51 +270,101 @@ class Connection:
         try:
             while True:
                 await self._converse(socket, room)
-                socket, room = await self._reopen()
+                socket, room = await self._successor()
         except ClientError as error:
             self._end = error
         finally:
-            self._events.put_nowait(None)
-            self._feeds.end(self._refusal())
-            for call in self._calls.values():
-                if not call.done():
-                    call.set_exception(self._end)
+            try:
+                await self._abandon()
+            finally:
+                self._events.put_nowait(None)
+                self._feeds.end(self._refusal())
+                for call in self._calls.values():
+                    if not call.done():
+                        call.set_exception(self._end)
 
     async def _converse(self, socket: ClientConnection, room: str) -> None:
-        """Until the socket, which was opened naming `room`, is closed, by whomever."""
+        """Until the socket, which was opened naming `room`, is closed, by whomever, or until its successor is open. The
+        old one stays for a while then, so that nobody sees the user leave."""
+        self._current = socket
         self._session.connected(self._now(), room)
-        writer = asyncio.create_task(self._write(socket))
+        reader = self._waking(self._read(socket))
+        outlived = False
         try:
-            async for frame in socket:
-                self._deliver(self._session.receive(frame, self._now()))
-                self._kick.set()
-        except ConnectionClosed:
-            pass  # anything but a clean close; a session takes both alike
+            outlived = await self._write(socket, reader)
         finally:
-            writer.cancel()
-            await socket.close()
+            self._current = None
             self._deliver(self._session.disconnected())
-            await _joined(writer)
+            retiring = asyncio.create_task(self._retire(socket, reader, after=OVERLAP if outlived else 0.0))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+            if not outlived:
+                await _joined(retiring)
 
-    async def _write(self, socket: ClientConnection) -> None:
-        """Sends what the session has to send, and tells it the time, until the socket is closed or stale."""
+    async def _read(self, socket: ClientConnection) -> None:
+        """What comes is the session's; not once there is another socket, which is told all of it anew."""
+        with contextlib.suppress(ConnectionClosed):  # anything but a clean close; a session takes both alike
+            async for frame in socket:
+                if socket is self._current:
+                    self._deliver(self._session.receive(frame, self._now()))
+                    self._kick.set()
+
+    async def _write(self, socket: ClientConnection, reader: asyncio.Task[None]) -> bool:
+        """Sends what the session has to send, and tells it the time, until the socket is closed, or its successor is
+        open: whether that is so."""
         alarm = Alarm(self._clock, self._kick.set)
         try:
-            while not self._session.stale(self._now()):
+            while not reader.done():
+                if self._renewal is None and self._session.stale(self._now()):
+                    self._renewal = self._waking(self._reopen())
+                if self._renewal is not None and self._renewal.done():
+                    return True
                 self._kick.clear()
                 for frame in self._session.frames():
                     await socket.send(frame, text=True)
                 alarm.set(self._session.due())
                 await self._kick.wait()
                 self._deliver(self._session.tick(self._now()))
-            await socket.close()
         except ConnectionClosed:
             pass  # the reader has seen it, too
         finally:
             alarm.cancel()
+        return False
 
-    async def _reopen(self) -> tuple[ClientConnection, str]:
-        """The next socket, and the room that it named."""
+    async def _successor(self) -> _Opened:
+        """The socket that is being opened while the last one ends, or one after it."""
+        renewal = self._renewal or self._waking(self._reopen())
+        self._renewal = renewal
+        opened = await asyncio.shield(renewal)
+        self._renewal = None
+        return opened
+
+    async def _retire(self, socket: ClientConnection, reader: asyncio.Task[None], after: float) -> None:
+        try:
+            if after:
+                await self._clock.sleep(after)
+        finally:
+            await socket.close()
+            await _joined(reader)
+
+    async def _abandon(self) -> None:
+        """Close all sockets but the current one."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+            if not self._renewal.cancelled() and self._renewal.exception() is None:
+                await self._renewal.result()[0].close()
+        for retiring in list(self._retiring):
+            retiring.cancel()
+            await asyncio.wait([retiring])
+
+    def _waking(self, work: Coroutine[Any, Any, _Done]) -> asyncio.Task[_Done]:
+        """Work beside the socket's, whose end it is told of."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._kick.set())
+        return task
+
+    async def _reopen(self) -> _Opened:
         backoff = Backoff(self._session.entrances, self._draw)
         while True:
             await self._clock.sleep(backoff.pause())

@@ -175,6 +175,10 @@ class Notice(_Job, frozen=True, kw_only=True, tag="notice"):
     event: msgspec.Raw
     skip: str | None = None
     """The connection that it is about, which need not be told."""
+    user: str | None = None
+    """Who has come or gone: nobody, if they are there by another connection than `connection`, and that one alone is
+    told. Not said by a release before."""
+    connection: str | None = None
     not_after: int
 
 

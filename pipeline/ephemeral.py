@@ -69,7 +69,9 @@ class Announcer:
                     raise PostFailed("the welcome was not delivered")
         # When thousands come at once, their welcomes would wait until each of them has been told of in its room.
         if members and arrived.tell_others and now <= arrived.not_after - WELCOME_MS + NOTICE_MS:
-            await self._tell(arrived.key, joined, arrived.connection, time_left)
+            others = await self._ports.store.members(arrived.key)
+            if not _also_there(others, arrived.user, arrived.connection):
+                await self._tell(arrived.key, joined, others, time_left, skip=arrived.connection)
 
     async def _inbox(self, arrived: Arrived) -> InboxHead:
         """Where the inbox was when the connection came, and what of that is unread by now."""
@@ -84,8 +86,12 @@ class Announcer:
 
     async def notify(self, notice: Notice, time_left: TimeLeft) -> None:
         """Post the notice's event to the shard, if it is not too late."""
-        if self._ports.clock.now() <= notice.not_after:
-            await self._tell(notice.key, bytes(notice.event), notice.skip, time_left)
+        if self._ports.clock.now() > notice.not_after:
+            return
+        members = await self._ports.store.members(notice.key)
+        if notice.user is not None and _also_there(members, notice.user, notice.connection):
+            members = [it for it in members if it.connection == notice.connection]
+        await self._tell(notice.key, bytes(notice.event), members, time_left, skip=notice.skip)
 
     async def count(self, stats: Stats, time_left: TimeLeft) -> None:
         """Tell the shard how many are in its room now."""
@@ -101,7 +107,7 @@ class Announcer:
             timestamp=now // 1000,
             sent_at=now,
         )
-        await self._tell(stats.key, encode_event(event), None, time_left)
+        await self._tell(stats.key, encode_event(event), await self._ports.store.members(stats.key), time_left)
 
     async def _without_room(self, connection: str) -> list[Member]:
         """A connection that is in its first room no more: it has left, or the room has ended. It is to be welcomed all
@@ -148,11 +154,18 @@ class Announcer:
             for start in range(0, len(statuses), STATUSES)
         ]
 
-    async def _tell(self, key: ShardKey, event: bytes, skip: str | None, time_left: TimeLeft) -> None:
+    async def _tell(
+        self, key: ShardKey, event: bytes, members: Sequence[Member], time_left: TimeLeft, *, skip: str | None = None
+    ) -> None:
         async def deliver(member: Member) -> None:
             if member.connection == skip:
                 return
             if await self._poster.post(member, event, time_left, patient=False) is Outcome.GONE:
                 await self._poster.purge(key, member)
 
-        await self._poster.to_each(await self._ports.store.members(key), deliver)
+        await self._poster.to_each(members, deliver)
+
+
+def _also_there(members: Sequence[Member], user: str, connection: str | None) -> bool:
+    """Whether the user is a member by another connection, too."""
+    return any(it.user == user and it.connection != connection for it in members)

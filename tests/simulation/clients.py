@@ -67,8 +67,9 @@ class Life:
     """Rooms that it has asked to leave, and not to join again."""
     left: dict[str, int] = field(default_factory=dict)
     """Room → when its `left` came, in milliseconds since 1970, unless it is joined again."""
-    shut: set[str] = field(default_factory=set)
-    """Rooms that its user was removed from, as was acknowledged to who did it."""
+    shut: dict[str, int] = field(default_factory=dict)
+    """Rooms that its user was removed from, as was acknowledged to who did it → the epoch: of a life before, in which
+    they may have been a member, the last entries may be on their way."""
     leaked: list[tuple[str, int]] = field(default_factory=list)
     """(room, seq) that came all the same."""
     gone_at: float = math.inf
@@ -396,7 +397,7 @@ class Client:
         came = (event.room_id, event.epoch, event.seq)
         self.bodies[came].append(_words(event))
         life = self.life
-        if life is not None and event.room_id in life.shut:
+        if life is not None and event.epoch >= life.shut.get(event.room_id, math.inf):
             life.leaked.append((event.room_id, event.seq))
         if life is not None and not asked_for:
             life.pushed.append(came)

@@ -326,12 +326,12 @@ class Service:
             left = room in life.leaving or life.moved
             kicked = what == "kick" and member and life.socket.state == "open"
             if not left and (what == "ban" or (kicked and life.begun[room] < (ack.epoch, ack.seq))):
-                life.shut.add(room)
+                life.shut.setdefault(room, ack.epoch)
 
     def let_in(self, room: str, user: str) -> None:
         """A ban is about to end."""
         for life in self.lives.get(user, ()):
-            life.shut.discard(room)
+            life.shut.pop(room, None)
 
     def heads(self) -> dict[str, tuple[int, int]]:
         """Room → (epoch, head) at this very moment."""

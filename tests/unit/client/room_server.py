@@ -61,10 +61,13 @@ class RoomServer:
         self.queries: list[dict[str, str]] = []
         self.refuse: int | None = None
         """The status with which handshakes are answered."""
+        self.door = asyncio.Event()
+        """Handshakes wait until it is set, as it is in the beginning."""
+        self.door.set()
         self.refuse_token: str | None = None
+        """Handshakes that show this one are answered with 401."""
         self.tokens: list[str] = []
         """What each handshake had in its header."""
-        """Handshakes that show this one are answered with 401."""
         self.closed_rooms: set[str] = set()
         """Rooms whose handshakes are answered with 403, and whose joins with `BANNED`."""
         self.quiet: set[str] = set()
@@ -87,6 +90,7 @@ class RoomServer:
         """(room, user) → the seq up to which the user has read it."""
         self._once: dict[tuple[str, str], dict[str, Any]] = {}
         self._numbers = itertools.count(1)
+        self._tries = 0
         self._news = asyncio.Condition()
         self._server: Server | None = None
 
@@ -143,6 +147,15 @@ class RoomServer:
         async with self._news:
             await self._news.wait_for(lambda: len(self.queries) >= times)
 
+    async def tried(self, times: int) -> None:
+        """Until so many handshakes have begun."""
+        async with self._news:
+            await self._news.wait_for(lambda: self._tries >= times)
+
+    def sockets(self, user: str) -> int:
+        """How many of a user's sockets are open."""
+        return sum(it.user == user for it in self.clients.values())
+
     def cut(self, user: str) -> None:
         """The user's sockets break without a close frame."""
         for client in [it for it in self.clients.values() if it.user == user]:
@@ -153,12 +166,16 @@ class RoomServer:
         for client in [it for it in self.clients.values() if it.user == user]:
             await _send(client, event)
 
-    def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path == "/twin":
             body = json.dumps(self.status).encode() if self.status is not None else b"no twin"
             code = HTTPStatus.OK if self.status is not None else HTTPStatus.NOT_FOUND
             headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body))})
             return Response(code.value, code.phrase, headers, body)
+        async with self._news:
+            self._tries += 1
+            self._news.notify_all()
+        await self.door.wait()
         if self.refuse is not None:
             return connection.respond(HTTPStatus(self.refuse), "")
         query = dict(parse_qsl(urlsplit(request.path).query))

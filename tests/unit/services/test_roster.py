@@ -73,6 +73,31 @@ async def test_a_move_is_told_in_both_rooms() -> None:
     assert told(world, "bob")[-1] == ("user_joined", "bob")
 
 
+async def test_a_second_device_neither_comes_nor_goes() -> None:
+    """Whoever is in a room by several connections has come with the first of them and goes with the last."""
+    world = World()
+    await world.connect("bob", room="one")
+    await world.connect("cid", room="two")
+    await world.connect("phone", room="one", user="ada")
+    await world.ask("phone", {"type": "join_room", "roomId": "two"})
+    await world.pump()
+    told_before = {name: told(world, name) for name in ("bob", "cid", "phone")}
+    assert [it.count(("user_joined", "ada")) for it in told_before.values()] == [1, 1, 2]
+    await world.connect("laptop", room="one", user="ada")
+    await world.ask("laptop", {"type": "join_room", "roomId": "two"})
+    await world.pump()
+    assert told(world, "laptop") == [("user_joined", "ada")] * 2
+    await world.ask("phone", {"type": "leave_room", "roomId": "two"})
+    await world.disconnect("phone")
+    await world.pump()
+    assert {name: told(world, name) for name in told_before} == told_before
+    await world.ask("laptop", {"type": "leave_room", "roomId": "two"})
+    await world.disconnect("laptop")
+    await world.pump()
+    for name in ("bob", "cid"):
+        assert told(world, name) == [*told_before[name], ("user_left", "ada")]
+
+
 async def test_joining_again_is_not_told_again() -> None:
     """A repeated join changes nothing."""
     world = World()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from client.backoff import Backoff
+from client.connection import OVERLAP
 from client.events import LogEvent, Released, is_gateway_error, read_event
 from client.messages import Messages
 from client.session import Dialect, Session
@@ -150,6 +151,8 @@ class Client:
         self._numbers = itertools.count(1)
         self.session = Session(room, new_id=self._new_id, draw=draw, dialect=dialect, observe=self._observe)
         self._alarm: asyncio.TimerHandle | None = None
+        self._opening = False
+        """Whether a socket is on its way."""
         self._joins: dict[str, str] = {}
         """clientId → the room that it asked to join."""
         self._answered: set[str] = set()
@@ -282,7 +285,11 @@ class Client:
         return self.starting and not self.quits and (self.life is None or self.session.busy)
 
     def opened(self, socket: Socket, room: str) -> None:
-        """The handshake is over."""
+        """The handshake is over. The socket before, if there is one, stays until this one is in all rooms."""
+        if self.life is not None:
+            self._loop.call_later(OVERLAP, self.service.lost, self.life.socket)
+            self._leave_socket()
+        self._opening = False
         life = Life(socket, self.user, self.dialect, self._before, opened_at=self.service.clock.now())
         self.lives.append(life)
         self.session.connected(self.now, room)
@@ -342,6 +349,7 @@ class Client:
     def _reopen(self) -> None:
         if self.quits:
             return
+        self._opening = True
         self._loop.call_later(self._backoff.pause(), self._open)
 
     def _closed(self, socket: Socket) -> None:
@@ -349,6 +357,15 @@ class Client:
             self._ended()
 
     def _ended(self) -> None:
+        self._leave_socket()
+        if not self._opening:
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        self._backoff = Backoff(self.session.entrances, self.draw)
+        self._reopen()
+
+    def _leave_socket(self) -> None:
         self.lives[-1].gone_at = self.service.clock.now()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -356,8 +373,6 @@ class Client:
         if self.dialect == "recipe":
             for room in self.released:
                 self.released[room].append((0, 0))
-        self._backoff = Backoff(self.session.entrances, self.draw)
-        self._reopen()
 
     def _receive(self, socket: Socket, frame: bytes) -> None:
         life = self.life
@@ -387,10 +402,9 @@ class Client:
     def _tick(self) -> None:
         if self.life is None:
             return
-        if self.session.stale(self.now):
-            self.cut()
-            return
         self._take(self.session.tick(self.now))
+        if self.session.stale(self.now) and not self._opening:
+            self._begin_again()
         self.flush()
 
     def _observe(self, event: LogEvent, asked_for: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from adapters.memory import MemoryPublisher
 from domain.notices import NOTICE_EVERY_MS, OfflineNotice
 from tests.simulation.chaos import LONGEST_PAUSE
-from tests.simulation.clients import Client
+from tests.simulation.clients import Client, Life
 
 if TYPE_CHECKING:
     from tests.simulation.service import Service
@@ -60,7 +60,7 @@ def told_wrong(service: Service, clients: Mapping[str, Client]) -> Iterator[str]
             if client.quiet_since is not None and it.notice.at > client.quiet_since:
                 yield f"{user} wants no notices, and got that of {sender}'s {it.notice.seq}"
             looked = it.at - LOOKED_MS - (LONGEST_PAUSE * 1000 if service.chaos.pauses else 0)
-            if any(life.opened_at <= looked and life.gone_at >= it.at for life in client.lives):
+            if any(_is_here(life, looked, it.at) for life in client.lives):
                 yield f"{user} was here again, and got a notice of {sender}'s {it.notice.seq}"
         if not service.chaos.pauses:
             first: dict[int, int] = {}
@@ -70,6 +70,10 @@ def told_wrong(service: Service, clients: Mapping[str, Client]) -> Iterator[str]
             for before, after in pairwise(moments):
                 if after - before < NOTICE_EVERY_MS - SLACK_MS:
                     yield f"{user} got two notices about {sender} within {(after - before) / 1000:.1f} s"
+
+
+def _is_here(life: Life, since: float, until: int) -> bool:
+    return life.opened_at <= since and life.gone_at >= until and life.socket.outlived_by(until) < 0
 
 
 def _untold(

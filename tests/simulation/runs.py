@@ -24,6 +24,8 @@ from tests.simulation.virtual_time import run_virtually
 
 __all__ = ["Outcome", "run", "shrink"]
 
+TOKENS_OVER = 200.0
+"""Seconds from the last expiry of a token until whoever had it is back: the leeway, two ticks, and a reconnect."""
 HEALING = 75.0 + LONGEST_PAUSE
 """Seconds after the last fault: longer than a pause, and than a client waits for its `welcome`."""
 QUIET_WITHIN = 900.0
@@ -92,7 +94,7 @@ def shrink(outcome: Outcome, tries: int = 400) -> Outcome:
 async def _play(schedule: Schedule) -> Outcome:
     draw = random.Random(f"chance {schedule.seed} {schedule.chance}")
     notes: list[tuple[Any, ...]] = []
-    service = Service(schedule.rates, schedule.rules, schedule.lanes, draw, notes)
+    service = Service(schedule.rates, schedule.rules, schedule.lanes, draw, notes, schedule.tokens)
     clients = {
         name: Client(
             service,
@@ -117,6 +119,10 @@ async def _play(schedule: Schedule) -> Outcome:
         if client.lives:
             client.lives[-1].socket.reads, client.lives[-1].socket.broken = True, False
     service.note("heals")
+    if schedule.tokens is not None:
+        # Whoever comes from now on stays, so that there will be rest.
+        service.tokens = None
+        await asyncio.sleep(schedule.tokens[1] + TOKENS_OVER)
     violations: list[Violation] = []
     if schedule.hasty:
         await asyncio.sleep(draw.uniform(0, LONGEST_PAUSE))

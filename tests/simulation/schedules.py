@@ -52,6 +52,8 @@ class Schedule:
     """The first client may do everything."""
     statuses: bool
     """How users are is looked at in the end."""
+    tokens: tuple[float, float] | None
+    """Seconds for which tokens are good; None: for ever."""
     chance: int = 0
     """Another number lets the same things happen with other luck."""
 
@@ -106,6 +108,8 @@ class Workload:
     """At most so many times that somebody is away, busy or back."""
     hooks: int = 0
     """At most so many outgoing hooks, made while others write."""
+    tokens: tuple[float, float] | None = None
+    """Seconds for which tokens are good: before that clients open their next socket beside the old one."""
 
 
 WORKLOADS: Mapping[str, Workload] = {
@@ -185,6 +189,9 @@ WORKLOADS: Mapping[str, Workload] = {
         fault_level=2,
         lives_matter=3,
     ),
+    "renewals": Workload(
+        clients=(3, 5), seconds=(60, 200), messages=(10, 30), private=6, recipe=0.15, tokens=(35, 120), lives_matter=2
+    ),
     # Nothing fails, so what everybody has heard is all there is to hear.
     "statuses": Workload(
         clients=(2, 5), messages=(1, 3), presence=24, cuts=6, moves=0, recipe=0, fault_level=0, seconds=(4, 20)
@@ -221,6 +228,7 @@ def draw_schedule(seed: int, workload: str | None = None) -> Schedule:
         hasty=kind.hasty,
         ruled=kind.judged > 0 or kind.amended > 0,
         statuses=kind.presence > 0,
+        tokens=kind.tokens,
     )
 
 

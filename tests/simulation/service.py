@@ -87,9 +87,16 @@ class Service:
     """Everything but the clients."""
 
     def __init__(
-        self, rates: Rates, rules: Rules, lanes: Mapping[str, Lane], draw: random.Random, notes: list[tuple[Any, ...]]
+        self,
+        rates: Rates,
+        rules: Rules,
+        lanes: Mapping[str, Lane],
+        draw: random.Random,
+        notes: list[tuple[Any, ...]],
+        tokens: tuple[float, float] | None,
     ) -> None:
-        """`notes` gets (seconds, what, …) of all that happens."""
+        """`notes` gets (seconds, what, …) of all that happens. `tokens`: for how many seconds one is good, at least and
+        at most."""
         self.clock = VirtualClock()
         self.chaos = Chaos(rates, draw, self.note)
         self.marks = MemoryMarks(self.chaos.answer)
@@ -102,9 +109,10 @@ class Service:
         self.hooks: list[Hook] = []
         """As they were made."""
         self.queue = SimulatedQueue(self.clock, lanes, self.chaos)
-        self.sockets = Sockets(self.chaos)
+        self.sockets = Sockets(self.chaos, self.clock)
         self.lanes = lanes
         self.rules = rules
+        self.tokens = tokens
         self.metered: list[Metered] = []
         """What each environment of a lane has posted."""
         self.crashes: list[Exception] = []
@@ -154,6 +162,8 @@ class Service:
     ) -> Socket:
         """A client asks to be let in; it is told by `opened` or `refused`."""
         socket = self.sockets.offer(connection, receive, closed)
+        if self.tokens is not None:
+            socket.token_expires_at = self.clock.now() + round(1000 * self.chaos.draw.uniform(*self.tokens))
         self._begin(self._admit(client, socket, room))
         return socket
 
@@ -175,7 +185,7 @@ class Service:
 
     async def _admit(self, client: Client, socket: Socket, room: str) -> None:
         await self.chaos.answer()
-        caller = Caller(socket.id, client.user, client.user, self._request_id(), client.groups)
+        caller = Caller(socket.id, client.user, client.user, self._request_id(), client.groups, socket.token_expires_at)
         environment = Environment("connect", self.chaos, API_TIMEOUT)
         self.note("handshake", socket.id, room)
         status = 200
@@ -202,7 +212,7 @@ class Service:
         if socket.state != "open":
             return
         request = self._request_id()
-        caller = Caller(socket.id, client.user, client.user, request, client.groups)
+        caller = Caller(socket.id, client.user, client.user, request, client.groups, socket.token_expires_at)
         environment = Environment("message", self.chaos, API_TIMEOUT)
         self.note("request", socket.id, frame.decode())
         sockets = Faulty(Removing(self.sockets), environment, fails=False)

@@ -12,6 +12,8 @@ from typing import Literal
 from domain.errors import ConnectionGone, PostFailed, Throttled
 from domain.fanout import YOUNG_MS
 from domain.lanes import Lane
+from domain.ports import Clock
+from domain.tokens import TOKEN_LEEWAY_MS
 from tests.simulation.chaos import Chaos
 
 __all__ = ["Metered", "Socket", "Sockets"]
@@ -29,6 +31,8 @@ class Socket:
     """What its client does with a frame."""
     closed: Callable[[], None]
     """What its client does when the socket is closed under it."""
+    token_expires_at: int | None = None
+    """As the authorizer tells the service, in milliseconds since 1970."""
     state: Literal["pending", "open", "closed"] = "pending"
     opened: bool = False
     """Whether it ever was open."""
@@ -50,13 +54,18 @@ class Socket:
     dead_posts: int = 0
     """Posts that began after that; without those of batches in which their worker died, which could do nothing."""
 
+    def outlived_by(self, now: int) -> float:
+        """Milliseconds since its token was good no more, by when nothing is owed to it; below 0 while it is."""
+        return -math.inf if self.token_expires_at is None else now - self.token_expires_at - TOKEN_LEEWAY_MS
+
 
 class Sockets:
     """All sockets there ever were."""
 
-    def __init__(self, chaos: Chaos) -> None:
+    def __init__(self, chaos: Chaos, clock: Clock) -> None:
         self.all: dict[str, Socket] = {}
         self._chaos = chaos
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
 
     def offer(self, connection: str, receive: Callable[[bytes], None], closed: Callable[[], None]) -> Socket:
@@ -126,7 +135,8 @@ class Sockets:
         if socket is None or socket.state != "open":
             raise ConnectionGone(connection)
         self._chaos.note("closed by the service", connection)
-        socket.closed_in_vain = not socket.silent and not socket.failures
+        over = socket.outlived_by(self._clock.now()) >= 0
+        socket.closed_in_vain = not socket.silent and not socket.failures and not over
         self._end(socket)
 
     async def remove(self, connection: str) -> None:

@@ -1,5 +1,5 @@
 /**
- * A client over one WebSocket at a time: the session, a socket, the clock, and reconnects.
+ * A client over WebSockets, one after the other: the session, a socket, the clock, and reconnects.
  *
  *     const me = await connect("ws://127.0.0.1:8081/dev", { user: "ada", room: "general" });
  *     await me.send("general", "Hello");
@@ -34,6 +34,8 @@ import { type Part, type Saying, Session, type Span } from "./session.js";
 const OPEN_WITHIN = 10;
 /** Seconds without a word, while an answer is owed, after which a socket is taken for dead: it need not say so itself. */
 const SILENT_FOR = 35;
+/** Seconds for which a socket that will be cut stays beside the next one, which joins the rooms meanwhile. */
+const OVERLAP = 5;
 /** `readyState` of a socket that is open. */
 const OPEN = 1;
 /** Answers that are worth nothing when nobody waits for them. */
@@ -117,8 +119,8 @@ export class Connection {
   #ended: unknown;
   /** Sends what there is to send. */
   #turn = (): void => {};
-  /** Cuts short whatever is waited for, once the connection has ended. */
-  #cut = (): void => {};
+  /** What is to be closed, or waited for no longer, once the connection has ended. */
+  readonly #cuts = new Set<() => void>();
 
   /** @internal `connect` makes them. */
   constructor(url: string, options: ConnectOptions) {
@@ -269,36 +271,46 @@ export class Connection {
 
   async #stay(opened: Opened, room: string): Promise<void> {
     try {
-      while (!this.#ended) {
-        await this.#converse(opened, room);
-        if (!this.#ended) [opened, room] = await this.#reopen();
-      }
-      opened.socket.close();
+      for (;;) [opened, room] = await this.#converse(opened, room);
     } catch (error) {
       this.#end(error);
     }
   }
 
-  /** Until the socket, which was opened naming `room`, is closed, by whomever, or is of no use any more. */
-  #converse({ socket, early }: Opened, room: string): Promise<void> {
+  /**
+   * Until the socket, which was opened naming `room`, is closed, by whomever, is of no use any more, or has a successor,
+   * beside which it stays for a while then: nobody sees the user leave. Resolves with the next one.
+   */
+  #converse({ socket, early }: Opened, room: string): Promise<[Opened, string]> {
     const session = this.#session;
     const clock = this.#clock;
     return new Promise((over) => {
       let silentSince: number | undefined;
       let cancel = (): void => {};
-      const end = (): void => {
+      let successor: Promise<[Opened, string]> | undefined;
+      const close = (): void => {
+        this.#cuts.delete(close);
+        socket.close();
+      };
+      const end = (outlived?: unknown): void => {
+        if (this.#turn !== turn) return;
         socket.onmessage = socket.onclose = null;
         socket.onerror = () => {}; // what comes after the end
-        this.#turn = this.#cut = () => {};
+        this.#turn = () => {};
+        this.#cuts.delete(end);
         cancel();
-        socket.close();
         session.disconnected();
-        over();
+        if (outlived === true) {
+          this.#cuts.add(close);
+          clock.wait(OVERLAP, close);
+        } else socket.close();
+        over(successor ?? this.#reopen());
       };
       const turn = (): void => {
         const now = clock.now();
         const silent = silentSince !== undefined && now >= silentSince + SILENT_FOR;
-        if (session.stale(now) || silent || socket.readyState !== OPEN) return end();
+        if (silent || socket.readyState !== OPEN) return end();
+        if (!successor && session.stale(now)) (successor = this.#reopen()).then(() => end(true), end);
         const frames = session.frames();
         for (const frame of frames) socket.send(frame);
         if (frames.length && session.busy) silentSince ??= now;
@@ -317,7 +329,8 @@ export class Connection {
         this.#turn();
       };
       this.#turn = turn;
-      this.#cut = end;
+      this.#cuts.add(end);
+      if (this.#ended) return end();
       socket.onmessage = ({ data }) => hear(data);
       socket.onclose = socket.onerror = end;
       session.connected(clock.now(), room);
@@ -344,11 +357,13 @@ export class Connection {
 
   #pause(seconds: number): Promise<void> {
     return new Promise((over) => {
-      const cancel = this.#clock.wait(seconds, over);
-      this.#cut = () => {
+      const end = (): void => {
         cancel();
+        this.#cuts.delete(end);
         over();
       };
+      const cancel = this.#clock.wait(this.#ended ? 0 : seconds, end);
+      this.#cuts.add(end);
     });
   }
 
@@ -367,15 +382,20 @@ export class Connection {
     return new Promise((answer, fail) => {
       const early: unknown[] = [];
       const refuse = (words: string, status?: number): void => {
-        cancel();
+        settle();
         socket.onopen = socket.onmessage = socket.onclose = null;
         socket.onerror = () => {}; // a socket that is closed before it was open says so once more
         socket.close();
         const where = `no WebSocket service answers at ${this.#url} (${words})`;
         fail(status ? new HandshakeRefused(status) : new Unreachable(where));
       };
+      const cut = (): void => refuse("closed");
       const cancel = systemClock.wait(OPEN_WITHIN, () => refuse(`nothing within ${OPEN_WITHIN} s`));
-      this.#cut = () => refuse("closed");
+      const settle = (): void => {
+        cancel();
+        this.#cuts.delete(cut);
+      };
+      this.#cuts.add(cut);
       socket.onmessage = ({ data }) => early.push(data);
       socket.onclose = () => refuse("it closed the socket");
       socket.onerror = ({ message = "" }: { message?: string }) =>
@@ -383,7 +403,7 @@ export class Connection {
         refuse(message, Number(/response: (\d{3})/.exec(message)?.[1]));
       socket.onopen = () => {
         if (socket.protocol !== SUBPROTOCOL) return refuse(`it does not speak ${SUBPROTOCOL}`);
-        cancel();
+        settle();
         answer({ socket, early });
       };
     });
@@ -392,7 +412,7 @@ export class Connection {
   #end(why: unknown): void {
     if (this.#ended) return;
     this.#ended = why;
-    this.#cut();
+    for (const cut of this.#cuts) cut();
     const error = why instanceof Error ? why : new ClientError(String(why));
     for (const { fail } of this.#calls.values()) fail(error);
     this.#calls.clear();

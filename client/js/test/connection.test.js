@@ -91,20 +91,96 @@ test("a socket that says nothing while an answer is owed is replaced", async (t)
   assert.equal(hall.handshakes.length, 2);
 });
 
-test("the next socket is opened when the service has said", async (t) => {
-  const clock = new StillClock();
-  const hall = await Hall.open(t);
-  const me = await ada(t, hall, { clock });
+/** Until the service has said that the next socket is to be opened, and that is at the door. */
+async function aged(hall, clock, me) {
   for (let passed = 0; passed < 6_590; passed += 10) {
     await me.ping();
     clock.pass(10);
   }
   await me.ping();
-  assert.equal(hall.handshakes.length, 1);
+  assert.equal(hall.tries, 1);
+  let open;
+  hall.door = new Promise((done) => (open = done));
   clock.pass(20);
-  await hall.until(() => hall.handshakes.length === 2);
-  hall.say("tea", "still here");
-  assert.deepEqual(await chats(me, 1), ["still here"]);
+  await hall.until(() => hall.tries === 2);
+  return open;
+}
+
+test("the next socket is opened when the service has said, and the old one goes when it has joined", async (t) => {
+  const clock = new StillClock();
+  const hall = await Hall.open(t);
+  const me = await ada(t, hall, { clock });
+  await me.join("side");
+  const open = await aged(hall, clock, me);
+  hall.say("side", "while it waits");
+  await me.send("side", "over the old one");
+  assert.equal(hall.sockets, 1);
+  open();
+  await hall.until(() => said(hall, "join_room").length === 3);
+  hall.say("side", "over both");
+  const data = { roomId: "side", userId: "bob", username: "Bob", timestamp: 1, sentAt: 1000 };
+  hall.tell({ type: "typing", data });
+  await me.send("side", "over the new one");
+  assert.equal(hall.sockets, 2);
+  clock.pass(5);
+  await hall.until(() => hall.sockets === 1);
+  hall.say("side", "after all");
+  const heard = [];
+  for await (const event of me.events()) {
+    if (event.type === "typing") heard.push("typing");
+    if (event.type === "chat" && heard.push(event.message) && event.message === "after all") break;
+  }
+  const before = ["while it waits", "over the old one", "over both", "typing"];
+  assert.deepEqual(heard, [...before, "over the new one", "after all"]);
+  assert.equal(hall.tries, 2);
+});
+
+test("a second socket that is refused for now: the old one serves until it is cut", async (t) => {
+  const clock = new StillClock();
+  const hall = await Hall.open(t);
+  const me = await ada(t, hall, { clock });
+  const open = await aged(hall, clock, me);
+  hall.refuse = 429;
+  open();
+  await hall.until(() => hall.tries > 3);
+  await me.send("tea", "over the old one");
+  hall.cut();
+  await hall.until(() => hall.sockets === 0);
+  hall.say("tea", "while nobody is there");
+  hall.refuse = undefined;
+  await me.send("tea", "over the new one");
+  assert.deepEqual(await chats(me, 3), ["over the old one", "while nobody is there", "over the new one"]);
+});
+
+test("a second socket that is refused for good ends the connection", async (t) => {
+  const clock = new StillClock();
+  const hall = await Hall.open(t);
+  const me = await ada(t, hall, { clock });
+  const open = await aged(hall, clock, me);
+  hall.refuse = 401;
+  open();
+  await assert.rejects(chats(me, 1), HandshakeRefused);
+  await assert.rejects(me.ping(), HandshakeRefused);
+  await hall.until(() => hall.sockets === 0);
+});
+
+test("closing closes both sockets, also one that is on its way", async (t) => {
+  for (const beside of [false, true]) {
+    const clock = new StillClock();
+    const hall = await Hall.open(t);
+    const me = await ada(t, hall, { clock });
+    const open = await aged(hall, clock, me);
+    if (beside) {
+      open();
+      await hall.until(() => said(hall, "join_room").length === 1);
+      assert.equal(hall.sockets, 2);
+    }
+    me.close();
+    open();
+    await hall.until(() => hall.sockets === 0);
+    await assert.rejects(me.ping(), ConnectionEnded);
+    assert.equal(hall.tries, 2);
+  }
 });
 
 test("each handshake shows a fresh token, and one that can't be had ends the connection", async (t) => {

@@ -46,11 +46,13 @@ export class Hall {
   closed = new Map();
   /** The status of all handshakes. */
   refuse;
+  /** Handshakes wait for it. */
+  door = Promise.resolve();
+  /** How many have begun. */
+  tries = 0;
   /** Whether requests are answered. */
   answers = true;
-  rooms = new Rooms((event) => {
-    for (const socket of this.#server.clients) this.#tell(socket, event);
-  });
+  rooms = new Rooms((event) => this.tell(event));
   #server;
   #news = [];
 
@@ -62,7 +64,11 @@ export class Hall {
         host: "127.0.0.1",
         port: 0,
         handleProtocols: () => protocol,
-        verifyClient: ({ req }, answer) => answer(...hall.#verdict(req)),
+        verifyClient: ({ req }, answer) => {
+          hall.tries += 1;
+          hall.#wake();
+          hall.door.then(() => answer(...hall.#verdict(req)));
+        },
       });
       hall.#server.on("listening", open).on("connection", (socket, request) => hall.#enter(socket, request));
     });
@@ -85,6 +91,16 @@ export class Hall {
   /** All sockets break, without a word. */
   cut() {
     for (const socket of this.#server.clients) socket.terminate();
+  }
+
+  /** How many sockets are open. */
+  get sockets() {
+    return [...this.#server.clients].filter((it) => it.readyState === WebSocket.OPEN).length;
+  }
+
+  /** An event to all sockets. */
+  tell(event) {
+    for (const socket of this.#server.clients) this.#tell(socket, event);
   }
 
   /** A message of Bob's. */

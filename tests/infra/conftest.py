@@ -1,7 +1,9 @@
-"""The synthesized templates, each once a run: `python app.py` as `cdk` runs it, in a process of its own."""
+"""The synthesized templates, each once a run, in however many processes: `python app.py` as `cdk` runs it."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -45,19 +47,28 @@ def node() -> None:
 @pytest.fixture(scope="session")
 def synthesize(node: None, tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
     """`synthesize(*prefix, stage="prod", …)`: run `python app.py` with this context, as an argument of `prefix`."""
+    here = tmp_path_factory.getbasetemp()
+    shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
 
     def run(*prefix: str, **context: str) -> Synthesis:
-        folder = tmp_path_factory.mktemp("cdk.out")
-        done = subprocess.run(
-            [*prefix, sys.executable, "app.py"],
-            cwd=ROOT,
-            env={**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(context)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return Synthesis(folder, done.stdout + done.stderr)
+        asked = json.dumps([prefix, context], sort_keys=True)
+        folder = shared / f"synthesis-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+        said = folder.with_suffix(".said")
+        with folder.with_suffix(".lock").open("w") as lock:
+            # Another worker may be at it: ten seconds of CPU are worth waiting for.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not said.exists():
+                done = subprocess.run(
+                    [*prefix, sys.executable, "app.py"],
+                    cwd=ROOT,
+                    env={**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(context)},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, done.stderr
+                said.write_text(done.stdout + done.stderr)
+        return Synthesis(folder, said.read_text())
 
     return run
 

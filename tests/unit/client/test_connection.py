@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
@@ -27,10 +26,8 @@ from domain.events import (
     Welcome,
 )
 from tests.clocks import SteppedClock
+from tests.unit.client.draws import IMPATIENT
 from tests.unit.client.room_server import PAGE, RoomServer
-
-IMPATIENT = random.Random()
-IMPATIENT.uniform = lambda a, b: a  # type: ignore[method-assign]  # no jitter: reconnects come at once
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,12 +11,11 @@ from client.connection import OVERLAP, Connection, connect
 from client.errors import ConnectionEnded, HandshakeRefused
 from domain.events import Chat, UserTyping
 from tests.clocks import SteppedClock
+from tests.unit.client.draws import IMPATIENT
 from tests.unit.client.room_server import RoomServer
 from tests.unit.local.processes import until
 
 LIFE = 60.0
-IMPATIENT = random.Random()
-IMPATIENT.uniform = lambda a, b: a  # type: ignore[method-assign]  # no jitter: reconnects come at once
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,10 +13,9 @@ from client.errors import ConnectionEnded, HandshakeRefused, RequestRefused
 from client.feeds import KEPT_LIMIT
 from client.room import Room
 from domain.events import Chat
+from tests.unit.client.draws import IMPATIENT
 from tests.unit.client.room_server import PAGE, RoomServer
 
-IMPATIENT = random.Random()
-IMPATIENT.uniform = lambda a, b: a  # type: ignore[method-assign]  # no jitter: reconnects come at once
 BEHIND = KEPT_LIMIT + 2 * PAGE + 5
 """Messages after which the log has what is not kept."""
 

@@ -14,8 +14,9 @@ from websockets.typing import Subprotocol
 from adapters.identity import TokenIdentity
 from adapters.identity.keys import IssuerKeys
 from client.connection import connect
-from domain.events import Chat, Welcome
+from domain.events import Chat, Reauthenticated, Welcome
 from domain.ports import Clock
+from domain.requests import Reauth
 from domain.tokens import TOKEN_LEEWAY_MS, Expected
 from tests.e2e.people import Person
 from tests.inline import InlineService
@@ -96,6 +97,18 @@ async def test_a_fresh_token_keeps_the_socket(service: InlineService) -> None:
         assert service.gateway.tally.connects == 1
         await service.let_pass(8 * MINUTE)
         await ada.socket.wait_closed()
+
+
+async def test_the_sdk_keeps_a_socket_that_has_a_fresh_token(service: InlineService) -> None:
+    """It opens no other when the first token was to end."""
+    async with connect(service.url, token=token(service, "ada", 5 * MINUTE), room="tea", clock=service.clock) as ada:
+        await ada.ping()
+        for _ in range(5):
+            await service.let_pass(3 * MINUTE)
+            answer = await ada.ask(Reauth(token=token(service, "ada", 5 * MINUTE)))
+            assert isinstance(answer, Reauthenticated)
+        await ada.send("tea", "still the same socket")
+        assert service.gateway.tally.connects == 1
 
 
 async def test_a_client_with_short_tokens_misses_nothing(service: InlineService) -> None:

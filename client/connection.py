@@ -117,6 +117,8 @@ class Connection:
         """Opens the next socket."""
         self._retiring: set[asyncio.Task[None]] = set()
         """Close the sockets before."""
+        self._lingering: asyncio.Task[None] | None = None
+        """Ends when the last of them is to be closed."""
         self._task: asyncio.Task[None] | None = None
         self._end: ClientError | None = None
 
@@ -295,7 +297,7 @@ class Connection:
         finally:
             self._current = None
             self._deliver(self._session.disconnected())
-            retiring = asyncio.create_task(self._retire(socket, reader, after=OVERLAP if outlived else 0.0))
+            retiring = asyncio.create_task(self._retire(socket, reader, linger=outlived))
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)
             if not outlived:
@@ -333,19 +335,18 @@ class Connection:
 
     async def _successor(self) -> _Opened:
         """The socket that is being opened while the last one ends, or one after it."""
-        renewal = self._renewal or self._waking(self._reopen())
-        self._renewal = renewal
-        opened = await asyncio.shield(renewal)
+        if self._renewal is None:
+            self._renewal = self._waking(self._reopen())
+        opened = await asyncio.shield(self._renewal)
         self._renewal = None
         return opened
 
-    async def _retire(self, socket: ClientConnection, reader: asyncio.Task[None], after: float) -> None:
-        try:
-            if after:
-                await self._clock.sleep(after)
-        finally:
-            await socket.close()
-            await _joined(reader)
+    async def _retire(self, socket: ClientConnection, reader: asyncio.Task[None], *, linger: bool) -> None:
+        if linger:
+            self._lingering = asyncio.create_task(self._clock.sleep(OVERLAP))
+            await asyncio.wait([self._lingering])
+        await socket.close()
+        await _joined(reader)
 
     async def _abandon(self) -> None:
         """Close all sockets but the current one."""
@@ -354,9 +355,10 @@ class Connection:
             await asyncio.wait([self._renewal])
             if not self._renewal.cancelled() and self._renewal.exception() is None:
                 await self._renewal.result()[0].close()
-        for retiring in list(self._retiring):
-            retiring.cancel()
-            await asyncio.wait([retiring])
+        if self._lingering is not None:
+            self._lingering.cancel()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
 
     def _waking(self, work: Coroutine[Any, Any, _Done]) -> asyncio.Task[_Done]:
         """Work beside the socket's, whose end it is told of."""

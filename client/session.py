@@ -18,8 +18,8 @@
    have joined a room that is followed no longer, or is pushed what is said there, leaves it; who is told to have left
    a room that is followed, or is refused its history as no member, or does not find it in a `pong`, joins it again
    with `since`.
-9. When `stale` says so, the next connection is to be opened: the service will cut this one soon. This one may be used
-   until `disconnected`, right before `connected`.
+9. When `stale` says so, the next connection is to be opened: the service will cut this one soon, or its token is over,
+   and what was refused for that is sent there. This one may be used until `disconnected`, right before `connected`.
 10. Of a room's read marks one is under way at a time; the next one is the highest that was asked for meanwhile. They
    stand in nobody's way, but wait for the room's join. The user's own mark is released when it rises, whichever device
    has raised it.
@@ -43,7 +43,7 @@ from msgspec import UNSET, Raw
 
 from client.events import LogEvent, Opaque, Released, is_gateway_error, read_event, read_events
 from client.following import UNPLACED, Following
-from client.outbox import LONG_WAIT, RETRYABLE, Outbox, Pending
+from client.outbox import LONG_WAIT, REPLY_WITHIN, RETRYABLE, Outbox, Pending
 from client.reading import Reading
 from domain.events import (
     Ack,
@@ -87,6 +87,7 @@ from domain.requests import (
     ListRooms,
     MarkRead,
     Ping,
+    Reauth,
     Request,
     Search,
     SendPrivateMessage,
@@ -529,8 +530,12 @@ class Session:
         pending = self._outbox.waiting(error.client_id)
         if pending is None:
             return (error,)
-        if error.code in RETRYABLE and pending.patient and (error.retry_after or 0.0) <= LONG_WAIT:
-            self._outbox.postpone(pending, now, error.retry_after or 0.0)
+        # The recipe's clients are to be cut, and a fresh token that is none is the user's to know of.
+        expired = error.code == "TOKEN_EXPIRED" and self.dialect == "v1" and not isinstance(pending.request, Reauth)
+        self._stale |= expired
+        wait = REPLY_WITHIN if expired else error.retry_after or 0.0
+        if (expired or error.code in RETRYABLE) and pending.patient and wait <= LONG_WAIT:
+            self._outbox.postpone(pending, now, wait)
             return ()
         return self._give_up(pending, error, now)
 

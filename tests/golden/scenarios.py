@@ -32,7 +32,8 @@ NONSENSE = (
         '{"message": "x"}',
     ),
 )
-CODES = ("ROOM_BUSY", "RATE_LIMITED", "INTERNAL", "NOT_A_MEMBER", "ROOM_NOT_FOUND", "FORBIDDEN", "BANNED", "MUTED")
+ABOUT_LOGS = ("NOT_A_MEMBER", "FORBIDDEN", "BAD_REQUEST", "TOKEN_EXPIRED")
+CODES = (*ABOUT_LOGS, "ROOM_BUSY", "RATE_LIMITED", "INTERNAL", "ROOM_NOT_FOUND", "BANNED", "MUTED")
 
 _EASY = (
     "ask 10, happen 60, push 50, answer 44, pass_by 4, wait 4, due 8, break_off 3, repeat 4, lose_push 4, "
@@ -254,7 +255,7 @@ class _Talk:
             named = {"request": request["type"], "clientId": request.get("clientId", "id-99999")}
             after = self.draw.choice(({}, {}, {"retryAfter": 2.5}, {"retryAfter": 100}))
             about_log = request["type"] in {"history", "read"}
-            code = self.draw.choice(("NOT_A_MEMBER", "FORBIDDEN", "BAD_REQUEST") if about_log else CODES)
+            code = self.draw.choice(ABOUT_LOGS if about_log else CODES)
             self.receive(wire("error", code=code, message="no", **named, **after))
 
     def gateway(self) -> None:

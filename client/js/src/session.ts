@@ -20,7 +20,7 @@ import type {
 } from "./events.js";
 import { Following } from "./following.js";
 import { isEntry, isGatewayError, readEvents, readFrame } from "./frames.js";
-import { LONG_WAIT, Outbox, type Pending, RETRYABLE, patient } from "./outbox.js";
+import { LONG_WAIT, Outbox, type Pending, REPLY_WITHIN, RETRYABLE, patient } from "./outbox.js";
 import { Reading } from "./reading.js";
 import type { Request, Status } from "./requests.js";
 
@@ -472,13 +472,16 @@ export class Session {
   }
 
   #refused(error: Refusal, now: number): Released[] {
-    const { retryAfter = 0 } = error;
     const pending = this.#outbox.find(error.clientId);
     if (!pending) return [error];
-    if (!RETRYABLE.test(error.code) || !patient(pending) || retryAfter > LONG_WAIT) {
+    // A fresh token that is none is the user's to know of.
+    const expired = error.code === "TOKEN_EXPIRED" && pending.request.type !== "reauth";
+    this.#stale ||= expired;
+    const wait = expired ? REPLY_WITHIN : (error.retryAfter ?? 0);
+    if (!(expired || RETRYABLE.test(error.code)) || !patient(pending) || wait > LONG_WAIT) {
       return this.#giveUp(pending, error, now);
     }
-    this.#outbox.postpone(pending, now, retryAfter);
+    this.#outbox.postpone(pending, now, wait);
     return [];
   }
 

@@ -842,6 +842,34 @@ def test_a_fresh_token_lengthens_the_connection(late: float) -> None:
     assert "reauth" not in {it["type"] for it in talk.asked()}
 
 
+def test_what_an_expired_token_refuses_is_sent_on_the_next_connection() -> None:
+    """A message and what is missing in the log: neither is lost, and the connection is stale."""
+    talk = Talk()
+    said = talk.session.send("den", "hello", talk.now)
+    talk.push(2)
+    asked = {it["type"]: it["clientId"] for it in talk.asked()}
+    assert set(asked) == {"chat", "history"}
+    assert not talk.session.stale(talk.now)
+    for client_id in asked.values():
+        assert not talk.give("error", code="TOKEN_EXPIRED", message="over", clientId=client_id)
+    assert talk.session.stale(talk.now)
+    assert talk.session.cursor("den") == (1, 0)
+    [join] = talk.reconnect()
+    assert (join["type"], join["since"]) == ("join_room", 0)
+    words = {"roomId": "den", "epoch": 1, "head": 2, "recovered": False, "events": []}
+    talk.give("joined", clientId=join["clientId"], **words)
+    again = {it["type"]: it for it in talk.asked()}
+    assert (again["chat"]["clientId"], again["history"]["after"]) == (said, 0)
+
+
+def test_a_fresh_token_that_is_none_is_told() -> None:
+    """Its sender has to find another."""
+    talk = Talk()
+    asked = talk.session.ask(Reauth(token="old"), talk.now)
+    [refused] = talk.give("error", code="TOKEN_EXPIRED", message="over", clientId=asked)
+    assert isinstance(refused, Error)
+
+
 def test_a_stale_connection_asks_for_no_more_ticks() -> None:
     """It is told of once: who opens the next connection meanwhile is not woken for it again and again."""
     talk = Talk()

@@ -65,7 +65,7 @@ class Outbox:
     def ask(
         self, request: Request, now: float, *, line: str | None = None, ours: bool = False, first: bool = False
     ) -> str:
-        """Send the request, or put it into a room's line: at its end, or (`first`) before all others.
+        """Send the request, or put it into a room's line: at its end, or (`first`) before all that are not under way.
 
         Raises `RequestRefused` for one that fits into no frame, since the service would close the socket for it.
         """
@@ -80,10 +80,8 @@ class Outbox:
                 self._transmit(pending, now)
         else:
             queue = self._lines.setdefault(line, deque())
-            if first:
-                queue.appendleft(pending)
-            else:
-                queue.append(pending)
+            under_way = bool(queue) and queue[0].client_id in self._waiting
+            queue.insert(int(under_way) if first else len(queue), pending)
             self._advance(line, now)
         return pending.client_id
 
@@ -97,10 +95,9 @@ class Outbox:
         queue = self._lines.get(line)
         return queue[0] if queue else None
 
-    def last(self, line: str) -> Pending | None:
-        """The request that stands last in a line: what is wanted when all of it is answered."""
-        queue = self._lines.get(line)
-        return queue[-1] if queue else None
+    def last(self, line: str, *kinds: type[Request]) -> Request | None:
+        """The last request of those kinds in a line: what is wanted of them when all of it is answered."""
+        return next((it.request for it in reversed(self._lines.get(line, ())) if isinstance(it.request, kinds)), None)
 
     def waiting(self, client_id: str | None) -> Pending | None:
         """The request that was sent under this id and is not answered."""

@@ -489,7 +489,7 @@ class Session:
             return ()
         if pending is None and self._leaving(joined.room_id):
             # Which of the two is carried out last nobody knows.
-            self._leave_again(joined.room_id, now)
+            self._leave_again(joined.room_id, now, first=True)
             return ()
         begins = not following.placed or joined.epoch != following.epoch
         for event in self._entries(joined.events):
@@ -647,9 +647,9 @@ class Session:
         return pending is not None and isinstance(pending.request, JoinRoom) and pending.request.room_id == room
 
     def _leaving(self, room: str) -> bool:
-        """Whether a leave of the room is the last that was wanted of it."""
-        pending = self._outbox.last(self._line(room))
-        return pending is not None and isinstance(pending.request, LeaveRoom) and pending.request.room_id == room
+        """Whether a leave of the room is the last move that was wanted, whatever is to be said there after it."""
+        move = self._outbox.last(self._line(room), JoinRoom, LeaveRoom)
+        return isinstance(move, LeaveRoom) and move.room_id == room
 
     def _mentioned(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
         """The service mentions where a room is. Where we begin there is for `welcome` or `joined` to say."""

@@ -484,6 +484,7 @@ class Client:
         elif b'"type":"leave_room"' in frame:
             room = json.loads(frame)["roomId"]
             life.begun.pop(room, None)
+            life.left.pop(room, None)
             life.leaving.add(room)
             life.moved = True
 

@@ -57,7 +57,8 @@ export class Outbox {
   }
 
   /**
-   * Send the request, or put it into a room's line; returns its clientId.
+   * Send the request, or put it into a room's line: at its end, or (`first`) before all that are not under way; returns
+   * its clientId.
    *
    * Throws `RequestRefused` for one that fits into no frame, since the service would close the socket for it.
    */
@@ -74,7 +75,8 @@ export class Outbox {
       if (this.open) this.#transmit(pending, now);
     } else {
       const queue = this.#lines.get(line) ?? [];
-      this.#lines.set(line, first ? [pending, ...queue] : [...queue, pending]);
+      queue.splice(first ? +(!!queue[0] && this.#waiting.has(queue[0].clientId)) : queue.length, 0, pending);
+      this.#lines.set(line, queue);
       this.#advance(line, now);
     }
     return clientId;
@@ -90,9 +92,9 @@ export class Outbox {
     return this.#lines.get(line)?.[0];
   }
 
-  /** The request that stands last in a line: what is wanted when all of it is answered. */
-  last(line: string): Pending | undefined {
-    return this.#lines.get(line)?.at(-1);
+  /** The last request of those types in a line: what is wanted of them when all of it is answered. */
+  last(line: string, types: RegExp): Request["type"] | undefined {
+    return this.#lines.get(line)?.findLast((it) => types.test(it.request.type))?.request.type;
   }
 
   /** The request that was sent under this id and is not answered. */

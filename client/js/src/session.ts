@@ -428,9 +428,9 @@ export class Session {
       this.#leaveUnwanted(roomId, now);
       return [];
     }
-    if (!pending && this.#outbox.last(roomId)?.request.type === "leave_room") {
+    if (!pending && this.#outbox.last(roomId, /^(join|leave)_room$/) === "leave_room") {
       // Which of the two is carried out last nobody knows.
-      this.#leaveAgain(roomId, now);
+      this.#leaveAgain(roomId, now, true);
       return [];
     }
     const begins = !following.placed || epoch !== following.epoch;

@@ -567,7 +567,8 @@ def test_a_late_answer_to_a_join_does_not_bring_a_room_back() -> None:
     assert talk.session.cursor("nook") is None
 
 
-def test_who_is_told_of_a_join_again_while_leaving_leaves_once_more() -> None:
+@pytest.mark.parametrize("more", [False, True], ids=["nothing more", "with more to say"])
+def test_who_is_told_of_a_join_again_while_leaving_leaves_once_more(more: bool) -> None:
     """The join's second execution may be carried out after the leave: the service would keep us as a member."""
     talk = Talk()
     talk.session.join("nook", talk.now)
@@ -575,6 +576,8 @@ def test_who_is_told_of_a_join_again_while_leaving_leaves_once_more() -> None:
     talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
     talk.session.leave("nook", talk.now)
     leave = talk.ask()
+    if more:
+        talk.session.send("nook", "too late", talk.now)
     assert talk.give("joined", **join, epoch=1, head=4, recovered=False, events=[]) == ()
     (left,) = talk.give("left", clientId=leave["clientId"], roomId="nook")
     assert isinstance(left, Left)

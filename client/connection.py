@@ -320,6 +320,10 @@ class Connection:
                 if self._renewal is None and self._session.stale(self._now()):
                     self._renewal = self._waking(self._reopen())
                 if self._renewal is not None and self._renewal.done():
+                    if isinstance(self._renewal.exception(), HandshakeRefused):
+                        # The old one may have the last place in the room, or the last that the user may have.
+                        self._renewal = None
+                        return False
                     return True
                 self._kick.clear()
                 for frame in self._session.frames():

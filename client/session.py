@@ -107,6 +107,8 @@ after it would be taken for an old one."""
 ASK_AFTER = (0.5, 2.5)
 """Seconds between hearing how far a room is and asking for what is missing. While a broadcast to a large room is late,
 whoever joins hears of messages that are on their way to it; thousands that asked at once would delay them further."""
+FULL_TRIES = 3
+"""How often a room that is followed is joined again before it is believed to be full."""
 LATE_PUSH = 5.0
 """Seconds after a room was left for which its entries may still be on their way."""
 LATE_ENTRIES = 60.0
@@ -533,8 +535,10 @@ class Session:
         # The recipe's clients are to be cut, and a fresh token that is none is the user's to know of.
         expired = error.code == "TOKEN_EXPIRED" and self.dialect == "v1" and not isinstance(pending.request, Reauth)
         self._stale |= expired
-        wait = REPLY_WITHIN if expired else error.retry_after or 0.0
-        if (expired or error.code in RETRYABLE) and pending.patient and wait <= LONG_WAIT:
+        # The place in the room may be taken by the connection before.
+        full = error.code == "ROOM_FULL" and pending.ours and pending.tries < FULL_TRIES
+        wait = REPLY_WITHIN if expired or full else error.retry_after or 0.0
+        if (expired or full or error.code in RETRYABLE) and pending.patient and wait <= LONG_WAIT:
             self._outbox.postpone(pending, now, wait)
             return ()
         return self._give_up(pending, error, now)

@@ -9,8 +9,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from client.connection import Connection, connect
-from domain.events import Chat, UserLeft, Welcome
+from client.connection import OVERLAP, Connection, connect
+from client.outbox import REPLY_WITHIN
+from domain.events import Chat, Error, UserLeft, Welcome
+from domain.requests import CreateRoom
 from domain.rooms import LEASE_MS
 from tests.e2e.people import Person, person
 from tests.inline import InlineService
@@ -131,3 +133,26 @@ async def test_clients_come_back_in_time_and_miss_nothing(service: InlineService
     await asyncio.gather(*hearing)
     assert heard == {"ada": said, "bob": said}
     assert left == []
+
+
+async def test_who_has_the_last_place_keeps_it(service: InlineService) -> None:
+    """A room for one: the next socket is let in when the old one has gone, and what was said there goes on."""
+    async with connect(service.url, user="ada", clock=service.clock, draw=random.Random("ada")) as ada:
+        await ada.ask(CreateRoom(room_id="nook", max_members=1))
+        await ada.join("nook")
+        refused = asyncio.create_task(_refusals(ada))
+        await ada.send("nook", "mine")
+        await service.let_pass(104 * MINUTE)
+        while service.gateway.tally.connects == 1:
+            await service.let_pass(1)
+        await service.let_pass(OVERLAP)
+        await until(lambda: service.gateway.open_connections == 1)
+        await service.let_pass(REPLY_WITHIN)
+        ack = await ada.send("nook", "still mine")
+        assert ack.seq == (await ada.history("nook")).head
+        assert service.gateway.tally.connects == 2
+    assert await refused == []
+
+
+async def _refusals(someone: Connection) -> list[Error]:
+    return [event async for event in someone.events() if isinstance(event, Error)]

@@ -33,7 +33,7 @@ NONSENSE = (
     ),
 )
 ABOUT_LOGS = ("NOT_A_MEMBER", "FORBIDDEN", "BAD_REQUEST", "TOKEN_EXPIRED")
-CODES = (*ABOUT_LOGS, "ROOM_BUSY", "RATE_LIMITED", "INTERNAL", "ROOM_NOT_FOUND", "BANNED", "MUTED")
+CODES = (*ABOUT_LOGS, "ROOM_BUSY", "RATE_LIMITED", "INTERNAL", "ROOM_NOT_FOUND", "ROOM_FULL", "BANNED", "MUTED")
 
 _EASY = (
     "ask 10, happen 60, push 50, answer 44, pass_by 4, wait 4, due 8, break_off 3, repeat 4, lose_push 4, "

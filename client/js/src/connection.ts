@@ -310,7 +310,14 @@ export class Connection {
         const now = clock.now();
         const silent = silentSince !== undefined && now >= silentSince + SILENT_FOR;
         if (silent || socket.readyState !== OPEN) return end();
-        if (!successor && session.stale(now)) (successor = this.#reopen()).then(() => end(true), end);
+        if (!successor && session.stale(now)) {
+          successor = this.#reopen();
+          // Where it is refused, the old one may have the last place in the room, or the last that the user may have.
+          successor.then(
+            () => end(true),
+            () => end((successor = undefined)),
+          );
+        }
         const frames = session.frames();
         for (const frame of frames) socket.send(frame);
         if (frames.length && session.busy) silentSince ??= now;
@@ -369,7 +376,7 @@ export class Connection {
 
   async #open(room: string): Promise<Opened> {
     const { user, name, token, WebSocket = globalThis.WebSocket as SocketConstructor | undefined } = this.#options;
-    if (!WebSocket) throw new TypeError("there is no WebSocket here: give one, as Node's package `ws` has it");
+    if (!WebSocket) throw new TypeError("no WebSocket here: give one, such as `ws`");
     const url = new URL(this.#url);
     // Whoever came without a name stays who the service made them: a message sent again must have the same sender.
     const query = { roomId: room, userId: this.#session.user ?? user, username: name };

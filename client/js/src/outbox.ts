@@ -67,7 +67,7 @@ export class Outbox {
     const request = { ...asked, clientId };
     const frame = JSON.stringify(request);
     if (new TextEncoder().encode(frame).length > FRAME_LIMIT) {
-      throw new RequestRefused("TOO_LARGE", `A request is at most ${FRAME_LIMIT / 1024} KB`);
+      throw new RequestRefused("TOO_LARGE", "A request is at most 32 KB");
     }
     const pending = { clientId, request, frame, line, ours, tries: 0, due: Infinity };
     if (line === undefined) {

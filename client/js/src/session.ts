@@ -30,6 +30,8 @@ export const PING_EVERY = 240;
 export const WELCOME_WITHIN = 65;
 /** Seconds between hearing how far a room is and asking for what is missing. */
 const ASK_AFTER = [0.5, 2.5] as const;
+/** How often a room that is followed is joined again before it is believed to be full. */
+const FULL_TRIES = 3;
 /** Seconds after a room was left for which its entries may still be on their way. */
 const LATE_PUSH = 5;
 /** Seconds for which entries that history refuses may still be pushed. */
@@ -477,8 +479,10 @@ export class Session {
     // A fresh token that is none is the user's to know of.
     const expired = error.code === "TOKEN_EXPIRED" && pending.request.type !== "reauth";
     this.#stale ||= expired;
-    const wait = expired ? REPLY_WITHIN : (error.retryAfter ?? 0);
-    if (!(expired || RETRYABLE.test(error.code)) || !patient(pending) || wait > LONG_WAIT) {
+    // The place in the room may be taken by the connection before.
+    const later = expired || (error.code === "ROOM_FULL" && pending.ours && pending.tries < FULL_TRIES);
+    const wait = later ? REPLY_WITHIN : (error.retryAfter ?? 0);
+    if (!(later || RETRYABLE.test(error.code)) || !patient(pending) || wait > LONG_WAIT) {
       return this.#giveUp(pending, error, now);
     }
     this.#outbox.postpone(pending, now, wait);

@@ -70,6 +70,8 @@ class RoomServer:
         """What each handshake had in its header."""
         self.closed_rooms: set[str] = set()
         """Rooms whose handshakes are answered with 403, and whose joins with `BANNED`."""
+        self.seats: dict[str, int] = {}
+        """Room → how many may be there; who comes after them is answered with 403, or `ROOM_FULL`."""
         self.quiet: set[str] = set()
         """Users who want no notices."""
         self.life_ms = LIFE_MS
@@ -156,6 +158,9 @@ class RoomServer:
         """How many of a user's sockets are open."""
         return sum(it.user == user for it in self.clients.values())
 
+    def _full(self, room: str) -> bool:
+        return room in self.seats and len(self.room(room).members) >= self.seats[room]
+
     def cut(self, user: str) -> None:
         """The user's sockets break without a close frame."""
         for client in [it for it in self.clients.values() if it.user == user]:
@@ -182,7 +187,8 @@ class RoomServer:
         self.tokens.append(request.headers.get("Authorization", "").removeprefix("Bearer "))
         if self.refuse_token is not None and self.refuse_token in {query.get("token"), self.tokens[-1]}:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "")
-        if query.get("roomId", "general") in self.closed_rooms:
+        room = query.get("roomId", "general")
+        if room in self.closed_rooms or self._full(room):
             return connection.respond(HTTPStatus.FORBIDDEN, "")
         return None
 
@@ -229,8 +235,10 @@ class RoomServer:
         if kind in _MESSAGES and self.refusals:
             return self._refusal(request)
         name = request.get("roomId", client.room)
-        if kind == "join_room" and name in self.closed_rooms:
-            return _error(request, code="BANNED")
+        if kind == "join_room" and client.connection not in self.room(name).members:
+            code = "BANNED" if name in self.closed_rooms else "ROOM_FULL" if self._full(name) else None
+            if code is not None:
+                return _error(request, code=code)
         if name.startswith("inbox#") and name != f"inbox#{client.user}":
             return _error(request, code="NOT_A_MEMBER")
         answer = await getattr(self, f"_on_{kind}")(client, self.room(name), name, request)

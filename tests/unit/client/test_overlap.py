@@ -9,6 +9,7 @@ import pytest
 
 from client.connection import OVERLAP, Connection, connect
 from client.errors import ConnectionEnded, HandshakeRefused
+from client.outbox import REPLY_WITHIN
 from domain.events import Chat, UserTyping
 from tests.clocks import SteppedClock
 from tests.unit.client.draws import IMPATIENT
@@ -119,6 +120,38 @@ async def test_a_second_socket_that_is_refused_for_good(server: RoomServer, cloc
         with pytest.raises(HandshakeRefused):
             await me.ping()
         await until(lambda: not server.sockets("ada"))
+
+
+async def test_the_last_place_in_a_room(server: RoomServer, clock: SteppedClock) -> None:
+    """The old socket has it until it is closed: the room is joined again after that, and nothing of it is lost."""
+    server.seats["side"] = 1
+    async with ada(server, clock) as me:
+        await me.join("side")
+        await grown_stale(server, clock, me)
+        server.door.set()
+        async with asyncio.timeout(5):
+            await server.asked("join_room", 3)
+        await server.say("side", "while it is full")
+        clock.advance(OVERLAP)
+        async with asyncio.timeout(5):
+            await server.gone("ada")
+        sending = asyncio.create_task(me.send("side", "in again"))
+        clock.advance(REPLY_WITHIN)
+        assert await heard(me, "in again") == ["while it is full", "in again"]
+        await sending
+
+
+async def test_the_last_place_in_the_only_room(server: RoomServer, clock: SteppedClock) -> None:
+    """No second socket is let in: the first one goes before."""
+    server.seats["general"] = 1
+    async with ada(server, clock) as me:
+        await grown_stale(server, clock, me)
+        await me.send("general", "over the old one")
+        server.door.set()
+        async with asyncio.timeout(5):
+            await server.welcomed(2)
+        await me.send("general", "over the new one")
+        assert await heard(me, "over the new one") == ["over the old one", "over the new one"]
 
 
 async def test_the_old_socket_breaks_first(server: RoomServer, clock: SteppedClock) -> None:

@@ -865,6 +865,22 @@ def test_what_an_expired_token_refuses_is_sent_on_the_next_connection() -> None:
     assert (again["chat"]["clientId"], again["history"]["after"]) == (said, 0)
 
 
+def test_a_room_that_is_full_in_the_end_is_told() -> None:
+    """It is joined again three times, in case it is our old connection that takes the place; a wish to join is not."""
+    talk = Talk()
+    [join] = talk.reconnect()
+    for _ in range(2):
+        assert not talk.give("error", code="ROOM_FULL", message="full", clientId=join["clientId"])
+        talk.now += 2 * REPLY_WITHIN
+        talk.session.tick(talk.now)
+        assert talk.ask() == join
+    [told] = talk.give("error", code="ROOM_FULL", message="full", clientId=join["clientId"])
+    assert isinstance(told, Error)
+    assert not talk.session.follows("den")
+    wish = talk.session.join("nook", talk.now)
+    assert len(talk.give("error", code="ROOM_FULL", message="full", clientId=wish)) == 1
+
+
 def test_a_fresh_token_that_is_none_is_told() -> None:
     """Its sender has to find another."""
     talk = Talk()

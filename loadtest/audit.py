@@ -45,6 +45,8 @@ class ClientLog:
 
     name: str
     memberships: list[Membership] = field(default_factory=list)
+    unwelcomed: list[Membership] = field(default_factory=list)
+    """Those of connections that ended before they were told of it: nothing is owed to them, and they may be pushed."""
     pushed: list[Receipt] = field(default_factory=list)
     """As they came off the wire, repeats and all."""
     filled: list[Receipt] = field(default_factory=list)
@@ -187,7 +189,7 @@ def _foreign(log: ClientLog, books: _Books) -> Iterator[Finding]:
     for it in pushed.union(log.filled, log.released):
         if not books.right(it):
             yield books.finding("wrong_body", log.name, it)
-        memberships = [member for member in log.memberships if member.room == it.room]
+        memberships = [member for member in (*log.memberships, *log.unwelcomed) if member.room == it.room]
         message = books.at(it)
         if not any(_may_have(member, message, it in pushed) for member in memberships):
             yield books.finding("to_non_member", log.name, it)

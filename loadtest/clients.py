@@ -216,6 +216,8 @@ class LoadClient:
             self.connected_seconds += now - self.connected_at
         self._desk.disconnected(not self._ending, now)
         self._take(self.session.disconnected(), now)
+        if all(it.until is not None for it in self.log.memberships):
+            self.log.unwelcomed.append(Membership(self.room, 0, 0, self._began_at, now))
         if self._ending:
             return
         if self._plan.dialect == "recipe":

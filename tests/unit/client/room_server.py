@@ -75,6 +75,8 @@ class RoomServer:
         self.quiet: set[str] = set()
         """Users who want no notices."""
         self.life_ms = LIFE_MS
+        self.welcomes = True
+        """Whether who comes is welcomed."""
         self.roster_limit = 50
         self.drop: Callable[[str, dict[str, Any]], bool] = lambda user, event: False
         """Whether the push of an event's data to a user is lost."""
@@ -210,7 +212,8 @@ class RoomServer:
         place = {"epoch": inbox.epoch, "seq": inbox.head, **self._mark(f"inbox#{user}", user)}
         welcome |= {"inbox": place, "reconnectAt": welcome["sentAt"] + self.life_ms}
         try:
-            await self._push(client, "welcome", welcome)
+            if self.welcomes:
+                await self._push(client, "welcome", welcome)
             await self._tell_of(client, room, "user_joined")
             async for frame in socket:
                 request = json.loads(frame)

@@ -94,6 +94,14 @@ def test_neither_before_the_join_nor_after_the_leave(membership: Membership, fou
     assert audit(MESSAGES, [eve]).count("to_non_member") == found
 
 
+def test_who_was_never_welcomed_may_be_pushed() -> None:
+    """Its connection ended before the welcome came: it was there all the same, and nothing is owed to it."""
+    eve = ClientLog("eve", [Membership(ROOM, 1, head=4, since=12)], [Membership(ROOM, 0, 0, since=0, until=11)])
+    eve.pushed.append(receipt(4))
+    result = audit(MESSAGES, [eve])
+    assert (result.count("to_non_member"), result.expected) == (0, 0)
+
+
 def test_a_wrong_body_is_named() -> None:
     """Another text under a message's seq, and a text that nobody said."""
     ada = member("ada", 1, 2, 3)

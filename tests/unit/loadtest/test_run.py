@@ -18,6 +18,7 @@ from loadtest.histogram import new_histogram, percentiles, record
 from loadtest.ledger import Ledger
 from loadtest.plan import Plan, plan_messages, reserve_sockets
 from loadtest.run import run
+from tests.unit.client.draws import IMPATIENT
 from tests.unit.client.room_server import RoomServer
 from tests.unit.local.processes import until
 
@@ -281,3 +282,21 @@ def test_percentiles() -> None:
     for it in range(1, 1001):
         record(histogram, it / 1000)
     assert percentiles(histogram) == pytest.approx({"p50": 500, "p95": 950, "p99": 990, "max": 1000}, rel=0.002)
+
+
+@pytest.mark.parametrize("dialect", ["v1", "recipe"])
+async def test_a_connection_that_is_never_welcomed_is_a_member(server: RoomServer, dialect: str) -> None:
+    """What it is pushed before it breaks is no stranger's, though the membership that is known begins later."""
+    plan = plan_for(server, clients=1, rooms=1, dialect=dialect)
+    client = LoadClient(0, plan, Ledger(random.Random(0)), IMPATIENT)
+    server.welcomes = False
+    assert await client.connect()
+    await server.say(client.room, "before it knows")
+    await until(lambda: bool(client.log.pushed))
+    server.welcomes = True
+    client.cut()
+    await until(lambda: client.ready)
+    await client.close()
+    [known], [unwelcomed] = client.log.memberships, client.log.unwelcomed
+    assert unwelcomed.until is not None
+    assert unwelcomed.since < unwelcomed.until <= known.since

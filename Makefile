@@ -31,7 +31,7 @@ up: .venv/.local .venv/.cloud $(PAGE)  ## the whole service on this machine, unt
 	@exec $(BIN)/roomcast up $(ARGS)
 
 test: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE)  ## the default tests
-	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 slow: .venv/.dev .venv/.cloud .build/lambda/.deployed .build/lambda/.native $(JS) $(PAGE) $(BROWSER) $(ASYNCAPI)  ## tests that take longer, some seventeen minutes together
 	@exec $(BIN)/python -m pytest -m 'slow and not large' $(ARGS)

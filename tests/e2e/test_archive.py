@@ -78,6 +78,7 @@ async def idle(twin: Twin) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_what_becomes_of_messages_is_archived(tmp_path: Path) -> None:
     """As the log has it in the end, edits, deletions, reactions and answers; also what was said just before the twin
     was stopped; and it is there when the twin comes back."""
@@ -110,6 +111,7 @@ async def test_what_becomes_of_messages_is_archived(tmp_path: Path) -> None:
         assert printed(lines) == told(await log(twin, room))
 
 
+@pytest.mark.slow
 async def test_a_room_that_keeps_less_is_left_out(tmp_path: Path) -> None:
     """By its own retention, as its meta row says."""
     async with Twin(state=tmp_path, archive=True, archive_window=0.0) as twin:

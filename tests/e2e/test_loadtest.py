@@ -35,6 +35,7 @@ async def loadtest(*options: str) -> tuple[int, dict[str, Any], str]:
     )
 
 
+@pytest.mark.slow
 async def test_a_twin_of_its_own_is_clean() -> None:
     """Exit status 0, every delivery counted, the queues empty, a cost from counted calls."""
     status, result, errors = await loadtest(*["--clients", "40", "--rooms", "4", "--rate", "20", "--seconds", "2"])

@@ -10,25 +10,34 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
+
+from domain.events import EVENTS, Logged
 
 __all__ = ["PATIENCE", "Person", "person"]
 
 PATIENCE = 30.0
 """Seconds after which what was awaited is taken to be lost."""
+_LOGGED = {name for name, model in EVENTS.items() if issubclass(model, Logged)}
+"""The types of the events that rooms keep."""
 _numbers = itertools.count(1)
 
 
 class Person:
-    """One socket, and every event that came through it, batches unpacked."""
+    """One socket, and every event that came through it, batches unpacked, and each entry once.
+
+    The wire is at least once: a post that outlives its deadline, on a busy machine, is made again.
+    """
 
     def __init__(self, socket: ClientConnection, user: str) -> None:
         self.socket = socket
         self.user = user
         self.events: list[dict[str, Any]] = []
         self.frames = 0
+        self._entries: set[tuple[Any, ...]] = set()
         self._changed = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
@@ -38,17 +47,32 @@ class Person:
                 event = json.loads(frame)
                 self.frames += 1
                 async with self._changed:
-                    self.events += event["data"]["events"] if event.get("type") == "batch" else [event]
+                    came = event["data"]["events"] if event.get("type") == "batch" else [event]
+                    self.events += [it for it in came if self._is_new(it)]
                     self._changed.notify_all()
         except ConnectionClosed:
             pass
         async with self._changed:
             self._changed.notify_all()
 
+    def _is_new(self, event: dict[str, Any]) -> bool:
+        data = event.get("data")
+        if event.get("type") not in _LOGGED or not isinstance(data, dict) or "seq" not in data:
+            return True
+        entry = (event["type"], data.get("roomId"), data.get("epoch"), data["seq"])
+        if entry in self._entries:
+            return False
+        self._entries.add(entry)
+        return True
+
     async def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Wait until the events satisfy the condition."""
-        async with asyncio.timeout(patience), self._changed:
-            await self._changed.wait_for(condition)
+        try:
+            async with asyncio.timeout(patience), self._changed:
+                await self._changed.wait_for(condition)
+        except TimeoutError:
+            socket, last = self.socket.state.name, self.events[-3:]
+            pytest.fail(f"{self.user} (socket {socket}), not in {patience:g} s; {len(self.events)} events, last {last}")
 
     def seen(self, *types: str) -> list[dict[str, Any]]:
         """The `data` of the events of these types, as they came."""

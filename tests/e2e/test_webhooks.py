@@ -114,6 +114,12 @@ async def test_a_receiver_is_told_what_is_said(twin: Twin) -> None:
         await ada.ask(type="edit_message", roomId="tea", seq=said["seq"], message="hello")
         await ada.ask(type="react", roomId="tea", seq=said["seq"], emoji="👍")
         await until(lambda: len(receiver.told) == 3)
+
+        async def kept() -> bool:
+            [state] = await shown(twin, "tea")
+            return bool(state["behind"] == 0)
+
+        await until(kept)  # where it stands is written after it was told
         told = [Webhook(hook["secret"]).verify(body, headers) for headers, body in receiver.told]
         assert [(it["type"], it["data"]["seq"]) for it in told] == [
             ("chat", 1),

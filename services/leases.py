@@ -13,6 +13,9 @@ from domain.rooms import DUE_BUCKETS, due_minute
 
 __all__ = ["sweep"]
 
+FIRST_MINUTES = 5
+"""How far back the first sweep begins: with one in every minute since the deployment, as many may have failed before
+it got as far as to write that down."""
 PAGE = 100
 """Due rows in one read."""
 
@@ -23,16 +26,23 @@ async def sweep(ports: Ports, connections: Connections) -> int:
     A sweep that dies is done again by the next: a minute counts as done only when all its rows are.
     """
     ended = 0
-    now = ports.clock.now()
-    current = now // 60_000
-    for bucket in range(DUE_BUCKETS):
-        last = await ports.store.ticked(bucket)
-        # The first sweep begins here: it runs within a minute of the first deployment, where no lease has ended yet.
-        first = current - 1 if last is None else last + 1
-        for minute in range(first, current + 1):
+    current = ports.clock.now() // 60_000
+    # All before the first is swept: a sweep that dies in one bucket must not move where the others begin.
+    done = [await _begun(ports, bucket, current) for bucket in range(DUE_BUCKETS)]
+    for bucket, last in enumerate(done):
+        for minute in range(last + 1, current + 1):
             ended += await _sweep_minute(ports, connections, minute, bucket)
             await ports.store.set_ticked(bucket, minute)
     return ended
+
+
+async def _begun(ports: Ports, bucket: int, current: int) -> int:
+    """The last minute of a bucket that is done; the first sweep of all decides where it begins."""
+    last = await ports.store.ticked(bucket)
+    if last is None:
+        last = current - FIRST_MINUTES
+        await ports.store.set_ticked(bucket, last)
+    return last
 
 
 async def _sweep_minute(ports: Ports, connections: Connections, minute: int, bucket: int) -> int:

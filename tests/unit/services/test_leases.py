@@ -4,7 +4,7 @@ import pytest
 
 from domain.errors import PostFailed, Unavailable
 from domain.rooms import LEASE_MS, LIFETIME_MS
-from services.leases import sweep
+from services.leases import FIRST_MINUTES, sweep
 from tests.unit.world import World
 
 MINUTE = 60
@@ -65,6 +65,32 @@ async def test_minutes_that_were_missed_are_done_later() -> None:
     world.clock.advance(3600)
     assert await sweep(world.ports, world.sockets) == 1
     assert await sweep(world.ports, world.sockets) == 0
+
+
+@pytest.mark.parametrize("failed", range(3))
+async def test_the_first_sweeps_that_die_skip_nothing(failed: int) -> None:
+    """Where they begin is written down before anything is swept; what fails is that, in whichever partition."""
+    world = World()
+    for number in range(40):  # in all partitions
+        await world.connect(f"client-{number}", token_expires_at=world.clock.now())
+    set_ticked, calls = world.store.set_ticked, 0
+
+    async def dies(bucket: int, minute: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > failed:
+            raise Unavailable("throttled")
+        await set_ticked(bucket, minute)
+
+    world.store.set_ticked = dies  # type: ignore[method-assign]
+    for _ in range(FIRST_MINUTES - 1):
+        world.clock.advance(MINUTE)
+        with pytest.raises(Unavailable):
+            await sweep(world.ports, world.sockets)
+    world.store.set_ticked = set_ticked  # type: ignore[method-assign]
+    world.clock.advance(MINUTE)
+    await sweep(world.ports, world.sockets)
+    assert [it for it in world.callers if (await world.store.session(it)).connection is not None] == []
 
 
 async def test_a_sweep_that_dies_is_done_again() -> None:

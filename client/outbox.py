@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from client.errors import RequestRefused
@@ -90,14 +91,13 @@ class Outbox:
         if self.open:
             self._frames.append(encode_request(request))
 
-    def first(self, line: str) -> Pending | None:
-        """The request that stands first in a line: the one that is under way, if there is a connection."""
-        queue = self._lines.get(line)
-        return queue[0] if queue else None
+    def line(self, line: str) -> Sequence[Pending]:
+        """The requests that stand in a line. The first is under way, if there is a connection."""
+        return self._lines.get(line, ())
 
-    def last(self, line: str, *kinds: type[Request]) -> Request | None:
-        """The last request of those kinds in a line: what is wanted of them when all of it is answered."""
-        return next((it.request for it in reversed(self._lines.get(line, ())) if isinstance(it.request, kinds)), None)
+    def first(self, line: str) -> Pending | None:
+        """The request that stands first in a line."""
+        return next(iter(self.line(line)), None)
 
     def waiting(self, client_id: str | None) -> Pending | None:
         """The request that was sent under this id and is not answered."""

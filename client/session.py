@@ -651,9 +651,12 @@ class Session:
         return pending is not None and isinstance(pending.request, JoinRoom) and pending.request.room_id == room
 
     def _leaving(self, room: str) -> bool:
-        """Whether a leave of the room is the last move that was wanted, whatever is to be said there after it."""
-        move = self._outbox.last(self._line(room), JoinRoom, LeaveRoom)
-        return isinstance(move, LeaveRoom) and move.room_id == room
+        """Whether a leave of the room is under way, and no join waits behind it. A leave that waits for its turn itself
+        may wait for what is to be said first."""
+        line = self._outbox.line(self._line(room))
+        leave = line[0].request if line else None
+        wanted = any(isinstance(it.request, JoinRoom) for it in line)
+        return isinstance(leave, LeaveRoom) and leave.room_id == room and not wanted
 
     def _mentioned(self, room: str, epoch: int, head: int, now: float) -> Sequence[Released]:
         """The service mentions where a room is. Where we begin there is for `welcome` or `joined` to say."""

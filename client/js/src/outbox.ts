@@ -74,7 +74,7 @@ export class Outbox {
       this.#waiting.set(clientId, pending);
       if (this.open) this.#transmit(pending, now);
     } else {
-      const queue = this.#lines.get(line) ?? [];
+      const queue = this.line(line);
       queue.splice(first ? +(!!queue[0] && this.#waiting.has(queue[0].clientId)) : queue.length, 0, pending);
       this.#lines.set(line, queue);
       this.#advance(line, now);
@@ -87,14 +87,14 @@ export class Outbox {
     if (this.open) this.#unsent.push(JSON.stringify(request));
   }
 
-  /** The request that stands first in a line: the one that is under way, if there is a connection. */
-  first(line: string): Pending | undefined {
-    return this.#lines.get(line)?.[0];
+  /** The requests that stand in a line. The first is under way, if there is a connection. */
+  line(line: string): Pending[] {
+    return this.#lines.get(line) ?? [];
   }
 
-  /** The last request of those types in a line: what is wanted of them when all of it is answered. */
-  last(line: string, types: RegExp): Request["type"] | undefined {
-    return this.#lines.get(line)?.findLast((it) => types.test(it.request.type))?.request.type;
+  /** The request that stands first in a line. */
+  first(line: string): Pending | undefined {
+    return this.line(line)[0];
   }
 
   /** The request that was sent under this id and is not answered. */

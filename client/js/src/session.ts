@@ -430,7 +430,9 @@ export class Session {
       this.#leaveUnwanted(roomId, now);
       return [];
     }
-    if (!pending && this.#outbox.last(roomId, /^(join|leave)_room$/) === "leave_room") {
+    const line = pending ? [] : this.#outbox.line(roomId).map((it) => it.request.type);
+    // A leave that waits for its turn itself may wait for what is to be said first.
+    if (line[0] === "leave_room" && !line.includes("join_room")) {
       // Which of the two is carried out last nobody knows.
       this.#leaveAgain(roomId, now, true);
       return [];

@@ -587,6 +587,26 @@ def test_who_is_told_of_a_join_again_while_leaving_leaves_once_more(more: bool) 
     assert talk.session.cursor("nook") is None
 
 
+def test_who_is_told_of_a_join_again_says_what_is_to_be_said_before_the_leave() -> None:
+    """The leave that waits comes after whatever the join's second execution did."""
+    talk = Talk()
+    talk.session.join("nook", talk.now)
+    join = {"clientId": talk.ask()["clientId"], "roomId": "nook"}
+    talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
+    for it in ("one", "two"):
+        talk.session.send("nook", it, talk.now)
+    talk.session.leave("nook", talk.now)
+    asked = [talk.ask()]
+    talk.give("joined", **join, epoch=1, head=3, recovered=False, events=[])
+    for seq in (4, 5):
+        talk.give("ack", clientId=asked[-1]["clientId"], messageId="m", roomId="nook", epoch=1, seq=seq)
+        asked.append(talk.ask())
+    assert [it["type"] for it in asked] == ["chat", "chat", "leave_room"]
+    (left,) = talk.give("left", clientId=asked[-1]["clientId"], roomId="nook")
+    assert isinstance(left, Left)
+    assert talk.asked() == []
+
+
 def test_who_wants_to_be_back_is_not_made_to_leave_once_more() -> None:
     """The join that was wanted last follows the leave in its line."""
     talk = Talk()

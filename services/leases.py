@@ -14,8 +14,8 @@ from domain.rooms import DUE_BUCKETS, due_minute
 __all__ = ["sweep"]
 
 FIRST_MINUTES = 5
-"""How far back the first sweep begins: with one in every minute since the deployment, as many may have failed before
-it got as far as to write that down."""
+"""Minutes that the first sweep takes, its own among them: those of the others may have had sweeps that died before they
+wrote down where they begin."""
 PAGE = 100
 """Due rows in one read."""
 

@@ -59,7 +59,8 @@ class Person:
         data = event.get("data")
         if event.get("type") not in _LOGGED or not isinstance(data, dict) or "seq" not in data:
             return True
-        entry = (event["type"], data.get("roomId"), data.get("epoch"), data["seq"])
+        # The answer to who changed a room is the entry itself, with the request's id, and may come after it.
+        entry = (event["type"], data.get("roomId"), data.get("epoch"), data["seq"], data.get("clientId"))
         if entry in self._entries:
             return False
         self._entries.add(entry)

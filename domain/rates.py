@@ -108,7 +108,7 @@ class RateLimiter:
     __slots__ = ("_full_at", "_rates", "_remembered")
 
     def __init__(self, rates: Mapping[str, Rate] = RATES, remembered: int = REMEMBERED) -> None:
-        self._rates = {name: it for name, it in rates.items() if it.per_second}
+        self._rates = dict(rates)
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._remembered = remembered
 
@@ -132,7 +132,7 @@ class RateLimiter:
         wait, taken = 0.0, []
         for key in wanted:
             rate = self._rates.get(key[0])
-            if rate is None:
+            if rate is None or not rate.per_second:
                 continue
             depth = rate.burst / rate.per_second
             full_at = self._full_at.get(key, now)

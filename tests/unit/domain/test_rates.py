@@ -86,8 +86,8 @@ def test_a_bucket_alone() -> None:
 
 
 def test_nothing_a_second_is_no_limit() -> None:
-    """Such a row, and an empty table."""
-    for table in ({}, {"chat": Rate(0, 1), USER: Rate(0, 0)}):
+    """Such a row, which is not the one of types without a row then, and an empty table."""
+    for table in ({}, {"chat": Rate(0, 1), USER: Rate(0, 0), OTHER: Rate(1, 1)}):
         limiter = RateLimiter(table)
         assert all(limiter.take("c", "ada", "chat", START) == 0 for _ in range(1_000))
 

@@ -58,6 +58,12 @@ class Desk:
             told: dict[str, Any] = await answer.json()
             return told
 
+    async def misses(self, pid: int) -> None:
+        """Until the twin has no such worker: a process that was killed takes a moment to be gone."""
+        async with asyncio.timeout(20):
+            while pid in (await self.twin())["functions"]["interactive"]["pids"]:  # noqa: ASYNC110  # another process's
+                await asyncio.sleep(0.05)
+
     async def shows(self, what: Callable[[State], object], since: int = 0) -> State:
         """The first state since then that has it."""
         await until(lambda: any(it["at"] >= since and what(it) for it in self.states), 90)
@@ -145,15 +151,14 @@ def has(kind: str) -> Callable[[State], bool]:
 async def test_what_is_broken_shows_within_two_seconds() -> None:
     """A killed worker, a throttled gateway, and that the latency has recovered."""
     async with open_desk() as desk, open_hall(desk.ws) as hall:
-        before = await desk.shows(lambda state: state["lanes"]["interactive"]["workers"]["up"])
+        await desk.shows(lambda state: state["lanes"]["interactive"]["workers"]["up"])
         asked = now_ms()
         pid = (await desk.post("kill", lane="interactive"))["pid"]
         killed = now_ms()
         shown = await desk.shows(has("worker_killed"), asked)
         assert shown["at"] - asked <= WITHIN_MS
         assert str(pid) in shown["happenings"][-1]["text"] or str(pid) in shown["happenings"][-2]["text"]
-        lane, was = shown["lanes"]["interactive"], before["lanes"]["interactive"]
-        assert lane["crashes"] > was["crashes"] or pid not in (await desk.twin())["functions"]["interactive"]["pids"]
+        await desk.misses(pid)
         # What it had in hand comes again after the visibility time: until then nothing is posted that could be refused.
         await until(lambda: any(at - late > killed for at, late in hall.arrivals), 60)
         await desk.shows(lambda state: state["latency_ms"]["count"], killed)

@@ -68,7 +68,7 @@ class Following:
         """The entry at `seq` is had already: its turn passes without it. Returns those that are now next in order."""
         if epoch > self.epoch:
             self._begin(epoch)
-        if epoch < self.epoch or seq <= self.cursor:
+        if epoch < self.epoch or seq <= self.cursor or (epoch, seq) <= self.had:
             return ()
         self.known = max(self.known, seq)
         self.held[seq] = None
@@ -76,13 +76,14 @@ class Following:
 
     def place(self, epoch: int, head: int) -> Sequence[LogEvent]:
         """The room stands at `head`. The first time this is where the client begins, or at the first entry it holds:
-        that one was pushed to it, so it was a member already."""
+        that one was pushed to it, so it was a member already; but behind nothing that its user was given before."""
         if epoch < self.epoch:
             return ()
         if epoch > self.epoch:
             self._begin(epoch)
         if not self.placed:
-            self.cursor = min([head, *(seq - 1 for seq in self.held)])
+            begins = min([head, *(seq - 1 for seq in self.held)])
+            self.cursor = max(begins, self.had[1]) if self.had[0] == epoch else begins
         self.known = max(self.known, head)
         return self._release()
 

@@ -1058,6 +1058,19 @@ def test_the_recipe_comes_back_to_a_room_and_gets_nothing_twice() -> None:
     assert seqs_of(talk.give("joined", **answer, recovered=False, events=[])) == [2]
 
 
+def test_the_recipe_comes_back_to_where_it_was_though_the_welcome_is_late() -> None:
+    """It says where the room was when the connection began: what was given since is not given again, nor waited for."""
+    talk = Talk("recipe")
+    assert talk.push(1, 2) == [1, 2]
+    talk.session.join("attic", talk.now)
+    answer = {"clientId": talk.ask()["clientId"], "roomId": "attic", "epoch": 1, "head": 0}
+    talk.give("joined", **answer, recovered=False, events=[])
+    talk.session.join("den", talk.now)
+    talk.welcome(0)
+    assert talk.push(1) == []
+    assert talk.push(3, 2) == [3]
+
+
 def test_the_recipe_s_inbox_is_ordered() -> None:
     """Each once; what it sent is had; after a break it begins where the welcome says."""
     talk = Talk("recipe")

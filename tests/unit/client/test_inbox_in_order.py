@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from client.events import Missed, Released
 from client.session import Dialect, Session
 from domain.events import Ack, Error, PrivateMessage
-from tests.unit.client.test_session import event, private
+from tests.unit.client.talk import event, private
 
 PAGE = 3
 STEPS = (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from client.events import Missed, Released
 from client.session import Dialect, Session
 from domain.events import Chat
-from tests.unit.client.test_session import chat, event
+from tests.unit.client.talk import chat, event
 
 PAGE = 3
 STEPS = (

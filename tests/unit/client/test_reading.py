@@ -11,7 +11,7 @@ from client.events import Released
 from client.outbox import REPLY_WITHIN, TRIES
 from client.session import Dialect
 from domain.events import Error, UserRead
-from tests.unit.client.test_session import GATEWAY_ERROR, Talk
+from tests.unit.client.talk import GATEWAY_ERROR, Talk
 
 
 def marked(

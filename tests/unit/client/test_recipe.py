@@ -94,6 +94,19 @@ def test_the_recipe_s_inbox_is_ordered() -> None:
     assert talk.asked() == []
 
 
+def test_the_recipe_s_inbox_does_not_fall_back_to_what_it_sent() -> None:
+    """The ack comes again, on the next connection and before its welcome: the inbox begins where that says."""
+    talk = Talk("recipe")
+    talk.session.send_private("bob", "mine", talk.now)
+    talk.asked()
+    assert talk.whisper(1, 2) == [1, 2]
+    talk.session.disconnected()
+    talk.session.connected(talk.now)
+    talk.private_ack("id-1", 1)
+    talk.welcome(0, inbox=4)
+    assert talk.whisper(5) == [5]
+
+
 def test_the_recipe_may_enter_by_another_room() -> None:
     """It is where it entered."""
     talk = Talk("recipe")
